@@ -1,0 +1,102 @@
+//! The configuration record of a bundle: what `xtask` made of the operator's TOML file.
+//!
+//! It is encoded with postcard. `xtask` has checked it before it was encoded, with messages that name
+//! file and line; Pleat checks again what it depends on.
+
+use arrayvec::ArrayVec;
+use serde::{Deserialize, Serialize};
+
+/// The most guests that one machine runs.
+pub const MAX_GUESTS: usize = 64;
+/// The most steps of a script.
+pub const MAX_STEPS: usize = 64;
+/// The most events that a run can wait for.
+pub const MAX_UNTIL: usize = 8;
+/// The longest name of a guest, a domain or an event, in bytes.
+pub const MAX_NAME: usize = 32;
+
+/// Everything about one run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunConfig<'a> {
+    /// Ticks of the time-stamp counter in a second, where whoever starts the machine knows them exactly.
+    pub tsc_hz: Option<u64>,
+    /// End the run after this much guest time (milliseconds from the first guest's entry).
+    pub for_ms: Option<u64>,
+    /// End the run when every guest has reported all of these events, or has ended.
+    #[serde(borrow)]
+    pub until: ArrayVec<&'a str, MAX_UNTIL>,
+    /// A person sits at the console: no end by `until` or by all guests having ended.
+    pub is_interactive: bool,
+    /// Length of a time slice in microseconds.
+    pub slice_us: u32,
+    /// The guests.
+    pub guests: ArrayVec<GuestConfig<'a>, MAX_GUESTS>,
+    /// Console commands that run by themselves, in order of time.
+    pub script: ArrayVec<Step<'a>, MAX_STEPS>,
+}
+
+/// One guest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestConfig<'a> {
+    /// Its name, unique; letters, digits, `-` and `_`.
+    pub name: &'a str,
+    /// Promised memory in bytes, a multiple of 4,096.
+    pub memory_bytes: u64,
+    /// Index of the bundle section with its kernel: an ELF with a PVH note, or a bzImage.
+    pub kernel: u16,
+    /// Index of the bundle section with its initial RAM disk.
+    pub initramfs: Option<u16>,
+    /// The kernel's command line.
+    pub command_line: &'a str,
+    /// Share of the processor against other guests; at least 1, usual 100.
+    pub weight: u32,
+    /// Guests of the same domain trust each other.
+    pub domain: &'a str,
+    /// With which pages its memory is backed.
+    pub pages: Pages,
+    /// What a reboot by the guest does.
+    pub on_reboot: OnReboot,
+}
+
+/// With which pages a guest's memory is backed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Pages {
+    /// 4 KiB only: the least memory.
+    #[default]
+    Small,
+    /// 2 MiB where a whole untouched 2 MiB range and such a free block exist: the fewest faults.
+    Large,
+}
+
+/// What a reboot by the guest does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OnReboot {
+    /// The guest ends; the images it was loaded from need not be kept.
+    #[default]
+    Stop,
+    /// The guest starts again from its images, which stay in memory for that.
+    Restart,
+}
+
+/// A console command that runs by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step<'a> {
+    /// When.
+    pub when: When<'a>,
+    /// The command, as one would type it.
+    pub command: &'a str,
+}
+
+/// When a [`Step`] runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum When<'a> {
+    /// So many microseconds after the first guest's entry.
+    Micros(u64),
+    /// When this guest reports this event.
+    Event {
+        /// The guest's name.
+        guest: &'a str,
+        /// The event's name.
+        event: &'a str,
+    },
+}

@@ -1,0 +1,94 @@
+//! What the machine gives to the layers above it.
+
+use crate::{Exit, FRAME_SIZE, GuestId, Hfn, Hpa, Vcpu};
+
+/// A point in time, or a span of it, in ticks of the time-stamp counter.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub struct Tsc(pub u64);
+
+impl Tsc {
+    /// A time that never comes.
+    pub const NEVER: Self = Self(u64::MAX);
+
+    /// The time `span` later (never, if that overflows).
+    #[must_use]
+    pub const fn after(self, span: Self) -> Self {
+        Self(self.0.saturating_add(span.0))
+    }
+
+    /// The span since `earlier` (zero if that is later).
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Self {
+        Self(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// EAX, EBX, ECX, EDX of one CPUID leaf.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[allow(missing_docs)] // register names
+pub struct CpuidResult {
+    pub eax: u32,
+    pub ebx: u32,
+    pub ecx: u32,
+    pub edx: u32,
+}
+
+/// Bytes of host frames that hold guest memory, page tables or boot images.
+///
+/// A frame outside of what the machine handed out at boot is a bug of the caller: it panics.
+/// Bytes that a running guest may write are only ever copied, never borrowed.
+pub trait FrameMemory {
+    /// Copies a whole frame out.
+    fn read_frame(&self, frame: Hfn, out: &mut [u8; FRAME_SIZE]);
+    /// Fills a frame with zeros.
+    fn zero_frame(&mut self, frame: Hfn);
+    /// Copies one frame onto another.
+    fn copy_frame(&mut self, from: Hfn, to: Hfn);
+    /// Copies bytes out; the range may cross frames.
+    fn read(&self, from: Hpa, out: &mut [u8]);
+    /// Copies bytes in; the range may cross frames.
+    fn write(&mut self, to: Hpa, bytes: &[u8]);
+    /// Reads the 64-bit entry `index` (0 to 511) of a table, in one access.
+    fn load_entry(&self, table: Hfn, index: usize) -> u64;
+    /// Writes the 64-bit entry `index` (0 to 511) of a table, in one access.
+    fn store_entry(&mut self, table: Hfn, index: usize, value: u64);
+}
+
+/// The board: processor, clock, memory and the way out.
+pub trait Platform {
+    /// A virtual processor of this platform.
+    type Vcpu: Vcpu;
+    /// Access to frames.
+    type Memory: FrameMemory;
+
+    /// Host frames that one virtual processor needs (its VMCS and state pages).
+    const VCPU_FRAMES: usize;
+
+    /// A virtual processor in the state [`Vcpu`] describes, made from `VCPU_FRAMES` frames that belong
+    /// to it until [`Platform::drop_vcpu`] returns.
+    fn new_vcpu(&mut self, guest: GuestId, frames: &[Hfn], eptp: u64) -> Self::Vcpu;
+    /// Ends a virtual processor; its frames may be used again afterwards.
+    fn drop_vcpu(&mut self, vcpu: Self::Vcpu);
+    /// Runs the guest until it exits, at the latest at `until` (then [`Exit::TimerExpired`]).
+    fn enter(&mut self, vcpu: &mut Self::Vcpu, until: Tsc) -> Exit;
+    /// Drops all cached translations of one guest, on every processor that may have some (INVEPT).
+    fn flush(&mut self, eptp: u64);
+    /// Sleeps until an interrupt, at the latest until `until`.
+    fn idle(&mut self, until: Tsc);
+    /// Now.
+    fn now(&self) -> Tsc;
+    /// Ticks of the time-stamp counter in a second.
+    fn tsc_hz(&self) -> u64;
+    /// Wall clock at start-up, as the board's clock gave it: seconds since 1970, UTC.
+    fn boot_epoch(&self) -> u64;
+    /// What CPUID says on this processor.
+    fn host_cpuid(&self, leaf: u32, subleaf: u32) -> CpuidResult;
+    /// The frames.
+    fn memory(&mut self) -> &mut Self::Memory;
+    /// One byte that a person typed on the console, if there is one.
+    fn console_input(&mut self) -> Option<u8>;
+    /// Text for people (COM1). Never waits long: what does not fit is dropped and counted.
+    fn console_write(&mut self, text: &[u8]);
+    /// Bytes for programs: the record stream (port 0xE9 where it exists, else COM2). Waits if it must.
+    fn stream_write(&mut self, bytes: &[u8]);
+}

@@ -1,0 +1,110 @@
+//! The statistics record: one object that says what a machine and its guests did.
+//!
+//! Names are frozen: they are added to, never renamed. Frames are 4 KiB. `xtask` adds `machine`.
+
+use serde::{Serialize, Serializer};
+
+/// Version of the record.
+pub const SCHEMA: u32 = 1;
+
+/// Named counters that serialise as a JSON object; zero counts are left out.
+#[derive(Clone, Copy, Debug)]
+pub struct Counters<'a> {
+    /// One name for each count.
+    pub names: &'a [&'static str],
+    /// The counts.
+    pub counts: &'a [u64],
+}
+
+impl Serialize for Counters<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.names.iter().zip(self.counts).filter(|(_, count)| **count != 0))
+    }
+}
+
+/// The host's part.
+#[derive(Clone, Debug, Serialize)]
+#[allow(missing_docs)] // the frozen names
+pub struct HostStats<'a> {
+    pub state: &'a str,
+    pub frames_total: u64,
+    pub frames_free: u64,
+    pub frames_image: u64,
+    pub frames_metadata: u64,
+    pub frames_tables: u64,
+    pub frames_guests: u64,
+    pub frames_compressed_pool: u64,
+    /// Frames of the boot bundle that are still held.
+    pub frames_bundle: u64,
+    /// Frames for virtual processors (VMCS, extended state).
+    pub frames_vcpus: u64,
+    pub audit: &'a str,
+}
+
+/// Merging; all zero until it exists.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[allow(missing_docs)] // the frozen names
+pub struct MergeStats {
+    pub shared: u64,
+    pub sharing: u64,
+    pub zero: u64,
+    pub volatile: u64,
+    pub hashed: u64,
+    pub compared: u64,
+    pub merged: u64,
+    pub broken: u64,
+    pub instructions: u64,
+}
+
+/// The swap store; all zero until it exists.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[allow(missing_docs)] // the frozen names
+pub struct SwapStats {
+    pub compressed: u64,
+    pub disk: u64,
+    pub stores: u64,
+    pub loads: u64,
+    pub disk_loads: u64,
+    pub checksum_errors: u64,
+}
+
+/// One guest's part.
+#[derive(Clone, Debug, Serialize)]
+#[allow(missing_docs)] // the frozen names
+pub struct GuestStats<'a> {
+    pub name: &'a str,
+    pub state: &'a str,
+    pub reason: &'a str,
+    pub domain: &'a str,
+    pub frames_promised: u64,
+    pub unique: u64,
+    pub shared: u64,
+    pub zero: u64,
+    pub untouched: u64,
+    pub compressed: u64,
+    pub disk: u64,
+    pub ballooned: u64,
+    /// 2 MiB mappings (each backs 512 frames, which are not in `unique`).
+    pub large: u64,
+    pub faults: Counters<'a>,
+    pub exits: Counters<'a>,
+    /// Ticks this guest spent on the processor, its exits included.
+    pub instructions: u64,
+    /// Ticks from the guest's first entry to each of its events, in the order of `events`.
+    pub event_ticks: &'a [u64],
+    pub events: &'a [&'a str],
+}
+
+/// The whole record.
+#[derive(Clone, Debug, Serialize)]
+#[allow(missing_docs)] // the frozen names
+pub struct Record<'a> {
+    pub schema: u32,
+    pub instructions: u64,
+    pub outcome: &'a str,
+    pub failures: &'a [&'a str],
+    pub host: HostStats<'a>,
+    pub merge: MergeStats,
+    pub swap: SwapStats,
+    pub guests: &'a [GuestStats<'a>],
+}
