@@ -110,9 +110,11 @@ pub trait Vcpu {
     fn cr0(&self) -> u64;
     /// CR4 as the guest sees it.
     fn cr4(&self) -> u64;
-    /// Performs the guest's MOV CR0, or says that it must get #GP (SDM vol. 2, MOV to CR).
+    /// Lets the guest's MOV CR0 pass when it is executed again (`Resume::Retry`, not the next
+    /// instruction), or says that it must get #GP.
     fn write_cr0(&mut self, value: u64) -> Result<(), Event>;
-    /// Performs the guest's MOV CR4, or says that it must get #GP.
+    /// Lets the guest's MOV CR4 pass when it is executed again (`Resume::Retry`), or says that it must get
+    /// #GP.
     fn write_cr4(&mut self, value: u64) -> Result<(), Event>;
     /// Performs the guest's XSETBV of XCR0, or says that it must get #GP (SDM vol. 1, 13.3).
     fn write_xcr0(&mut self, value: u64) -> Result<(), Event>;

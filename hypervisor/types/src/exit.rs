@@ -126,6 +126,9 @@ pub enum Exit {
     EntryFailed(u16),
     /// Any other basic exit reason.
     Other(u16),
+    /// #DB or #AC of the guest, which the machine has queued again: enter the guest as it is. They exit
+    /// because a guest can nest them without end, which nothing but an exit interrupts (CVE-2015-5307).
+    ReflectedException,
 }
 
 impl Exit {
@@ -159,6 +162,7 @@ impl Exit {
             Self::UndefinedInstruction => 17,
             Self::EntryFailed(_) => 18,
             Self::Other(_) => 19,
+            Self::ReflectedException => 20,
         }
     }
 
@@ -169,7 +173,7 @@ impl Exit {
     pub const NAMES: [&'static str; NAMES.len()] = NAMES;
 }
 
-const NAMES: [&str; 20] = [
+const NAMES: [&str; 21] = [
     "external-interrupt",
     "timer",
     "interrupt-window",
@@ -190,4 +194,5 @@ const NAMES: [&str; 20] = [
     "undefined-instruction",
     "entry-failed",
     "other",
+    "reflected-exception",
 ];
