@@ -100,3 +100,34 @@ pub enum When<'a> {
         event: &'a str,
     },
 }
+
+/// What is wrong with a configuration record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConfigError {
+    /// It ends too early, has a value that no field allows, or a list that is too long.
+    Malformed,
+    /// So many bytes are left behind its end.
+    TrailingBytes(usize),
+}
+
+/// Reads a configuration section; the names and texts stay where they are.
+///
+/// # Errors
+/// Says what is wrong with the record.
+pub fn decode(section: &[u8]) -> Result<RunConfig<'_>, ConfigError> {
+    let (config, rest) = postcard::take_from_bytes(section).map_err(|_| ConfigError::Malformed)?;
+    if rest.is_empty() {
+        Ok(config)
+    } else {
+        Err(ConfigError::TrailingBytes(rest.len()))
+    }
+}
+
+/// Writes a configuration section.
+///
+/// # Errors
+/// None is known for this record; the encoder's interface has one.
+#[cfg(feature = "write")]
+pub fn encode(config: &RunConfig<'_>) -> Result<alloc::vec::Vec<u8>, postcard::Error> {
+    postcard::to_allocvec(config)
+}
