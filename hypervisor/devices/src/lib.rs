@@ -1,3 +1,19 @@
+//! What a guest sees besides its processor and its memory: one [`Board`] of devices per guest.
+//!
+//! Pure logic: a board touches no hardware, never blocks and never allocates. Its owner hands it the
+//! guest's port and MSR accesses and the time, and asks it which interrupt to inject.
+//!
+//! **Time** is always the *guest's* time-stamp counter ([`pleat_types::Tsc`]: host TSC plus the guest's
+//! offset, modulo 2^64), as RDTSC in the guest would show it at that moment.
+//!
+//! The machine is "A": a local APIC in x2APIC mode with TSC deadline, a pair of 8259s behind LVT0 = ExtINT,
+//! one 16550A, a PIT, an RTC and PCI by configuration mechanism 1. There is no memory-mapped device, so
+//! that no instruction ever has to be decoded.
 #![no_std]
 #![forbid(unsafe_code)]
-//! To be written.
+
+pub mod acpi;
+mod board;
+pub mod cpuid;
+
+pub use board::{Board, BoardConfig, ConsoleFull, GuestFault, MsrEffect, Pending, PortEffect};
