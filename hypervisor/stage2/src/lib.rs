@@ -1,3 +1,51 @@
+//! The extended page tables of a guest, as pure logic over table memory.
+//!
+//! An entry is the only record of a guest's page: what is not present still says why (never touched,
+//! given back by the balloon, a device, nothing at all), at any level, for its whole reach. So a guest
+//! that was promised much and uses little costs a handful of table frames.
+//!
+//! ```text
+//!   root (level 4, 512 GiB an entry)
+//!    +- absent(hole)
+//!    +- table (level 3, 1 GiB an entry)
+//!        +- table (level 2, 2 MiB an entry)
+//!        |   +- absent(untouched)             2 MiB never touched: no table below
+//!        |   +- leaf: Large                   2 MiB owned
+//!        |   +- table (level 1, 4 KiB an entry)
+//!        |       +- leaf, writable: Unique    owned by this page
+//!        |       +- leaf, read-only: Zero     the one zero frame
+//!        |       +- absent(untouched)
+//!        +- absent(device)
+//! ```
+//!
+//! Two rules shape every operation. **No broken moment**: a table is complete before one store links
+//! it, so that the processor (and a test that rewinds the stores one by one) sees the old mapping or
+//! the new one, never something else. **No early reuse**: what an operation takes out is in a
+//! [`PendingFlush`] until the flush is done. An operation that fails has changed nothing.
 #![no_std]
 #![forbid(unsafe_code)]
-//! To be written.
+
+mod audit;
+mod codec;
+mod error;
+mod fault;
+mod flush;
+mod harvest;
+mod map;
+mod memory;
+mod range;
+mod reshape;
+mod table;
+mod teardown;
+#[cfg(test)]
+mod tests;
+
+pub use audit::Counters;
+pub use codec::{Absent, ENTRIES, Entry, GFN_LIMIT, Leaf, Level, Permissions};
+pub use error::{Bug, Error, Refused};
+pub use fault::FaultAction;
+pub use flush::{BATCH, PendingFlush, ProcessorSet, Retired};
+pub use harvest::{Harvest, Used};
+pub use memory::TableMemory;
+pub use table::{Mapping, Page, Stage2};
+pub use teardown::Teardown;

@@ -9,11 +9,13 @@
 mod addr;
 mod cpu;
 mod exit;
+mod frame;
 pub mod hypercall;
 mod platform;
 pub mod stats;
 
-pub use addr::{FRAME_SIZE, GuestId, Gfn, Gpa, Gva, Hfn, Hpa, LARGE_FRAMES};
+pub use addr::{FRAME_SIZE, Gfn, Gpa, GuestId, Gva, Hfn, Hpa, LARGE_FRAMES};
 pub use cpu::{Event, Gpr, Injection, Registers, Segment, SegmentName, Vcpu};
 pub use exit::{Access, CrAccess, EptViolation, Exit, PortAccess, PortSize};
+pub use frame::{OwnedFrame, PageSize};
 pub use platform::{CpuidResult, FrameMemory, Platform, Tsc};

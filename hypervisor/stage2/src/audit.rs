@@ -1,0 +1,137 @@
+//! What is mapped, promised and spent, counted as it changes and counted again by a walk.
+
+use pleat_types::Hfn;
+
+use crate::codec::{ENTRIES, Entry, Level};
+use crate::error::Bug;
+use crate::memory::TableMemory;
+use crate::table::{Page, Stage2};
+
+/// Counts of one guest's pages. Mappings count by size, everything else in 4 KiB pages.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Counters {
+    /// 4 KiB mappings to frames of their own.
+    pub unique: u64,
+    /// 2 MiB mappings.
+    pub large: u64,
+    /// 1 GiB mappings.
+    pub huge: u64,
+    /// 4 KiB mappings to the zero frame.
+    pub zero: u64,
+    /// Promised pages that were never touched.
+    pub untouched: u64,
+    /// Pages in the balloon.
+    pub ballooned: u64,
+    /// Pages where a device answers.
+    pub device: u64,
+    /// Tables, from the lowest level to the root.
+    pub tables: [u64; 4],
+}
+
+impl Counters {
+    pub(crate) const fn with_root() -> Self {
+        Self {
+            unique: 0,
+            large: 0,
+            huge: 0,
+            zero: 0,
+            untouched: 0,
+            ballooned: 0,
+            device: 0,
+            tables: [0, 0, 0, 1],
+        }
+    }
+
+    /// Frames of host memory that the guest's pages own.
+    #[must_use]
+    pub const fn owned_frames(&self) -> u64 {
+        self.unique + self.large * Level::Two.frames() + self.huge * Level::Three.frames()
+    }
+
+    /// Frames of host memory that hold tables.
+    #[must_use]
+    pub const fn table_frames(&self) -> u64 {
+        self.tables[0] + self.tables[1] + self.tables[2] + self.tables[3]
+    }
+
+    /// Pages that the guest was promised.
+    #[must_use]
+    pub const fn promised(&self) -> u64 {
+        self.owned_frames() + self.zero + self.untouched + self.ballooned
+    }
+
+    pub(crate) fn add(&mut self, page: Page, level: Level) {
+        if let Some((counter, amount)) = self.place_of(page, level) {
+            *counter += amount;
+        }
+    }
+
+    /// Wrapping, so that a miscount is found by the audit and not by a panic.
+    pub(crate) fn remove(&mut self, page: Page, level: Level) {
+        if let Some((counter, amount)) = self.place_of(page, level) {
+            *counter = counter.wrapping_sub(amount);
+        }
+    }
+
+    pub(crate) fn add_table(&mut self, level: Level) {
+        self.tables[level.rank()] += 1;
+    }
+
+    pub(crate) fn remove_table(&mut self, level: Level) {
+        let count = &mut self.tables[level.rank()];
+        *count = count.wrapping_sub(1);
+    }
+
+    fn place_of(&mut self, page: Page, level: Level) -> Option<(&mut u64, u64)> {
+        match page {
+            Page::Hole => None,
+            Page::Untouched => Some((&mut self.untouched, level.frames())),
+            Page::Ballooned => Some((&mut self.ballooned, level.frames())),
+            Page::Device => Some((&mut self.device, level.frames())),
+            Page::Zero => Some((&mut self.zero, level.frames())),
+            Page::Unique(_) => match level {
+                Level::One => Some((&mut self.unique, 1)),
+                Level::Two => Some((&mut self.large, 1)),
+                Level::Three => Some((&mut self.huge, 1)),
+                Level::Four => None,
+            },
+        }
+    }
+}
+
+impl Stage2 {
+    /// Counts everything again by a walk over all tables; checks every entry on the way. The work is
+    /// 512 loads for each table.
+    pub fn recount<M: TableMemory>(&self, memory: &M) -> Result<Counters, Bug> {
+        let mut counters = Counters::default();
+        self.recount_table(memory, self.root(), Level::Four, &mut counters)?;
+        Ok(counters)
+    }
+
+    /// Compares the counters with a recount.
+    pub fn audit<M: TableMemory>(&self, memory: &M) -> Result<(), Bug> {
+        if self.recount(memory)? == self.counters {
+            Ok(())
+        } else {
+            Err(Bug::Miscounted)
+        }
+    }
+
+    /// Recursion as deep as the tables: four.
+    fn recount_table<M: TableMemory>(
+        &self,
+        memory: &M,
+        table: Hfn,
+        level: Level,
+        counters: &mut Counters,
+    ) -> Result<(), Bug> {
+        counters.add_table(level);
+        for index in 0..ENTRIES {
+            match (Entry::decode(memory.load(table, index), level)?, level.below()) {
+                (Entry::Table(next), Some(below)) => self.recount_table(memory, next, below, counters)?,
+                (entry, _) => counters.add(self.page(entry, level)?, level),
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,51 @@
+//! What an EPT violation asks for.
+
+use pleat_types::{Access, PageSize};
+
+use crate::table::{Mapping, Page};
+
+/// What has to happen before the access can succeed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FaultAction {
+    /// A first read: map the zero frame.
+    MapZero,
+    /// A first write, or a write to the zero frame: map a frame of its own. `largest` is the largest
+    /// mapping that the untouched memory around the page has room for.
+    MapUnique {
+        /// [`PageSize::Small`] where some of the 2 MiB around the page is mapped or something else.
+        largest: PageSize,
+    },
+    /// The guest took the page back from its balloon without saying so: make it untouched, and look
+    /// again.
+    Deflate,
+    /// A device answers there.
+    Device,
+    /// Nothing was promised there.
+    Hole,
+    /// The mapping allows it already: the fault came from a translation that was stale; enter again.
+    Spurious,
+}
+
+impl Mapping {
+    /// What an access to this page asks for.
+    #[must_use]
+    pub const fn action(&self, access: Access) -> FaultAction {
+        match (self.page, access) {
+            (Page::Hole, _) => FaultAction::Hole,
+            (Page::Device, _) => FaultAction::Device,
+            (Page::Ballooned, _) => FaultAction::Deflate,
+            (Page::Untouched, Access::Read | Access::Fetch) => FaultAction::MapZero,
+            (Page::Untouched | Page::Zero, Access::Write) => FaultAction::MapUnique {
+                largest: self.largest(),
+            },
+            (Page::Zero, Access::Read | Access::Fetch) | (Page::Unique(_), _) => FaultAction::Spurious,
+        }
+    }
+
+    const fn largest(&self) -> PageSize {
+        match self.level.page_size() {
+            Some(size) => size,
+            None => PageSize::Huge,
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! What the tables lie in.
+
+use pleat_types::Hfn;
+
+/// Memory that holds extended page tables, and the source of frames for new ones.
+///
+/// Entries are read and written in one access each, because the processor walks the same tables.
+pub trait TableMemory {
+    /// Reads the entry `index` (0 to 511) of a table.
+    fn load(&self, table: Hfn, index: usize) -> u64;
+
+    /// Writes the entry `index` (0 to 511) of a table.
+    fn store(&mut self, table: Hfn, index: usize, value: u64);
+
+    /// A frame for a new table; its content does not matter. `None` when the host is short.
+    fn allocate_table(&mut self) -> Option<Hfn>;
+
+    /// Takes back a frame from [`TableMemory::allocate_table`] that was never linked, so that no
+    /// processor can know it and no flush is due.
+    fn free_table(&mut self, table: Hfn);
+
+    /// Writes an entry and returns what it held before.
+    ///
+    /// The processor may set accessed and dirty bits between a load and a store. On one processor
+    /// nothing runs in between and this default is right; where other processors run the guest
+    /// meanwhile, the implementation must make it one locked operation, or dirty bits get lost.
+    fn exchange(&mut self, table: Hfn, index: usize, value: u64) -> u64 {
+        let old = self.load(table, index);
+        self.store(table, index, value);
+        old
+    }
+}

@@ -1,0 +1,123 @@
+//! The same mappings at another size: split, collapse, fold.
+
+use pleat_types::{Gfn, Hfn, PageSize};
+
+use crate::codec::{ENTRIES, Entry, Leaf, Level, Permissions};
+use crate::error::{Bug, Error};
+use crate::flush::{PendingFlush, Retired};
+use crate::memory::TableMemory;
+use crate::table::{Page, Place, Stage2};
+
+impl Stage2 {
+    /// Splits the large mapping that holds `gfn`: 2 MiB to 4 KiB pages, 1 GiB to 2 MiB pages. Every part
+    /// inherits the accessed and dirty bits, so no write is forgotten. No frame changes hands.
+    ///
+    /// The flush is due because a processor may hold the large translation and a small one at once,
+    /// and set dirty bits through neither of them that anybody reads (SDM 28.3.5).
+    pub fn split<M: TableMemory>(&mut self, memory: &mut M, gfn: Gfn) -> Result<PendingFlush, Error> {
+        let place = self.walk(memory, gfn, Level::One)?;
+        let (Entry::Leaf(whole), Some(below)) = (place.entry, place.level.below()) else {
+            return Err(Bug::WrongSize(gfn).into());
+        };
+        let size = below.page_size().ok_or(Bug::WrongSize(gfn))?;
+        let table = memory.allocate_table().ok_or(Error::HostShort)?;
+        store_parts(memory, table, Leaf { size, ..whole });
+        let old = memory.exchange(place.table, place.index, Entry::Table(table).encode());
+        // Bits that a processor has set in the large entry since it was read.
+        match Entry::decode(old, place.level)? {
+            Entry::Leaf(late) if late != whole => store_parts(memory, table, Leaf { size, ..late }),
+            _ => {}
+        }
+        self.counters.remove(Page::Unique(whole.frame), place.level);
+        for _ in 0..ENTRIES {
+            self.counters.add(Page::Unique(whole.frame), below);
+        }
+        self.counters.add_table(below);
+        Ok(self.flush_due())
+    }
+
+    /// Makes one 2 MiB mapping of 512 small ones that are all owned and lie one after another in an
+    /// aligned block of host memory. Accessed and dirty if one of them is. The table comes out of the
+    /// flush.
+    ///
+    /// No processor may run the guest meanwhile: a dirty bit set in the table after it was read here
+    /// would be lost.
+    pub fn collapse<M: TableMemory>(&mut self, memory: &mut M, gfn: Gfn) -> Result<PendingFlush, Error> {
+        let (place, table) = self.small_table(memory, gfn)?;
+        let whole = self.whole_of(memory, table, gfn)?;
+        memory.store(place.table, place.index, Entry::Leaf(whole).encode());
+        for _ in 0..ENTRIES {
+            self.counters.remove(Page::Unique(whole.frame), Level::One);
+        }
+        self.counters.add(Page::Unique(whole.frame), Level::Two);
+        self.counters.remove_table(Level::One);
+        Ok(self.retire_table(table))
+    }
+
+    /// Gives back the table of a 2 MiB block of which all pages are absent for the same reason; the
+    /// block can then be mapped large again.
+    pub fn fold<M: TableMemory>(&mut self, memory: &mut M, gfn: Gfn) -> Result<PendingFlush, Error> {
+        let (place, table) = self.small_table(memory, gfn)?;
+        let first = Entry::decode(memory.load(table, 0), Level::One)?;
+        let Entry::Absent(absent) = first else {
+            return Err(Bug::WrongState(gfn).into());
+        };
+        let all_same = (1..ENTRIES).all(|index| memory.load(table, index) == first.encode());
+        if !all_same {
+            return Err(Bug::WrongState(gfn).into());
+        }
+        memory.store(place.table, place.index, Entry::Absent(absent).encode());
+        self.counters.remove_table(Level::One);
+        Ok(self.retire_table(table))
+    }
+
+    /// The page directory entry above the small pages around `gfn`, and the table that it points to.
+    fn small_table<M: TableMemory>(&self, memory: &M, gfn: Gfn) -> Result<(Place, Hfn), Bug> {
+        let place = self.walk(memory, gfn, Level::Two)?;
+        match place.entry {
+            Entry::Table(table) if place.level == Level::Two => Ok((place, table)),
+            _ => Err(Bug::WrongSize(gfn)),
+        }
+    }
+
+    /// The one mapping that 512 small ones make, if they do.
+    fn whole_of<M: TableMemory>(&self, memory: &M, table: Hfn, gfn: Gfn) -> Result<Leaf, Bug> {
+        let small = |index: usize| match Entry::decode(memory.load(table, index), Level::One)? {
+            Entry::Leaf(leaf) if leaf.permissions == Permissions::all() => Ok(leaf),
+            _ => Err(Bug::WrongState(gfn)),
+        };
+        let first = small(0)?;
+        if first.frame.large_base() != first.frame {
+            return Err(Bug::Misaligned(gfn));
+        }
+        let mut whole = Leaf {
+            size: PageSize::Large,
+            ..first
+        };
+        for (index, frame) in (1..ENTRIES).zip(first.frame.get() + 1..) {
+            let leaf = small(index)?;
+            if leaf.frame.get() != frame {
+                return Err(Bug::WrongState(gfn));
+            }
+            whole.accessed |= leaf.accessed;
+            whole.dirty |= leaf.dirty;
+        }
+        // Owned, and so none of them is the zero frame: `page` says whether that holds for all.
+        self.page(Entry::Leaf(first), Level::One)?;
+        Ok(whole)
+    }
+
+    fn retire_table(&self, table: Hfn) -> PendingFlush {
+        let mut pending = self.flush_due();
+        pending.retire(Retired::Table(table));
+        pending
+    }
+}
+
+/// Writes the 512 parts of a mapping; `part` is the first of them.
+fn store_parts<M: TableMemory>(memory: &mut M, table: Hfn, part: Leaf) {
+    for (index, number) in (0..ENTRIES).zip(0..) {
+        let frame = Hfn::new(part.frame.get() + number * part.size.frames());
+        memory.store(table, index, Entry::Leaf(Leaf { frame, ..part }).encode());
+    }
+}
