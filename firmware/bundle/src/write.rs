@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::elf::{Elf64, SegmentKind};
 use crate::header::{
     CHECKSUM_AT, COUNT_AT, ENTRY_BYTES, ENTRY_BYTES_AT, ENTRY_CHECKSUM_AT, ENTRY_NAME_AT,
     ENTRY_NAME_LENGTH_AT, ENTRY_OFFSET_AT, MAGIC, MAX_SECTION_NAME, MAX_SECTIONS, TABLE_AT, TOTAL_AT,
@@ -111,4 +112,31 @@ impl BundleWriter {
     fn put(&mut self, offset: usize, field: &[u8]) {
         self.file[offset..offset + field.len()].copy_from_slice(field);
     }
+}
+
+/// Where the ROM starts in physical memory.
+const ROM_BASE: u64 = 0xFFFF_0000;
+/// Its size: it ends at 4 GiB.
+const ROM_BYTES: usize = 64 << 10;
+
+/// Makes the 64 KiB ROM file from the ELF file of `pleat-rom`: the file bytes of every PT_LOAD segment
+/// at its physical address minus 0xFFFF_0000, zeros between them. `None` when the file is not an ELF
+/// file, has nothing to load, or has a segment outside of the ROM.
+#[must_use]
+pub fn rom_image(file: &[u8]) -> Option<Vec<u8>> {
+    let image = Elf64::parse(file, file.len() as u64).ok()?;
+    let mut rom = vec![0; ROM_BYTES];
+    let mut loaded = 0;
+    for segment in image
+        .segments()
+        .filter(|segment| segment.kind == SegmentKind::Load)
+    {
+        let start = usize::try_from(segment.file_offset).ok()?;
+        let bytes = usize::try_from(segment.file_bytes).ok()?;
+        let place = usize::try_from(segment.physical_address.checked_sub(ROM_BASE)?).ok()?;
+        let content = file.get(start..)?.get(..bytes)?;
+        rom.get_mut(place..)?.get_mut(..bytes)?.copy_from_slice(content);
+        loaded += bytes;
+    }
+    (loaded != 0).then_some(rom)
 }
