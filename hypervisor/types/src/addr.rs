@@ -138,6 +138,9 @@ mod tests {
 
     #[test]
     fn every_kind_prints_its_own_prefix() {
-        assert_eq!(format!("{} {:?}", Gpa::new(0x1000), Hfn::new(16)), "GPA:0x1000 HFN:0x10");
+        assert_eq!(
+            format!("{} {:?}", Gpa::new(0x1000), Hfn::new(16)),
+            "GPA:0x1000 HFN:0x10"
+        );
     }
 }

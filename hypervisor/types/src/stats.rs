@@ -18,7 +18,12 @@ pub struct Counters<'a> {
 
 impl Serialize for Counters<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.names.iter().zip(self.counts).filter(|(_, count)| **count != 0))
+        serializer.collect_map(
+            self.names
+                .iter()
+                .zip(self.counts)
+                .filter(|(_, count)| **count != 0),
+        )
     }
 }
 
