@@ -60,16 +60,17 @@ impl Counters {
         self.owned_frames() + self.zero + self.untouched + self.ballooned
     }
 
-    pub(crate) fn add(&mut self, page: Page, level: Level) {
+    /// Counts `entries` more entries of this level.
+    pub(crate) fn add(&mut self, page: Page, level: Level, entries: u64) {
         if let Some((counter, amount)) = self.place_of(page, level) {
-            *counter += amount;
+            *counter += amount * entries;
         }
     }
 
     /// Wrapping, so that a miscount is found by the audit and not by a panic.
-    pub(crate) fn remove(&mut self, page: Page, level: Level) {
+    pub(crate) fn remove(&mut self, page: Page, level: Level, entries: u64) {
         if let Some((counter, amount)) = self.place_of(page, level) {
-            *counter = counter.wrapping_sub(amount);
+            *counter = counter.wrapping_sub(amount * entries);
         }
     }
 
@@ -129,7 +130,7 @@ impl Stage2 {
         for index in 0..ENTRIES {
             match (Entry::decode(memory.load(table, index), level)?, level.below()) {
                 (Entry::Table(next), Some(below)) => self.recount_table(memory, next, below, counters)?,
-                (entry, _) => counters.add(self.page(entry, level)?, level),
+                (entry, _) => counters.add(self.page(entry, level)?, level, 1),
             }
         }
         Ok(())

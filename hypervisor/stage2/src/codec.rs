@@ -81,6 +81,7 @@ impl Level {
 
     /// The index of the entry that translates `gfn` in a table of this level.
     #[must_use]
+    #[allow(clippy::cast_possible_truncation)] // below 512
     pub const fn index(self, gfn: Gfn) -> usize {
         ((gfn.get() >> self.shift()) % ENTRIES as u64) as usize
     }
@@ -239,7 +240,7 @@ impl Entry {
             accessed,
             dirty,
         }))
-        .filter(|_| frame.get() % size.frames() == 0)
+        .filter(|_| frame.get().is_multiple_of(size.frames()))
     }
 }
 

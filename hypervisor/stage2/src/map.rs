@@ -85,8 +85,8 @@ impl Stage2 {
             }
         };
         memory.store(place.table, place.index, Entry::Absent(to).encode());
-        self.counters.remove(page, level);
-        self.counters.add(self.page(Entry::Absent(to), level)?, level);
+        self.counters.remove(page, level, 1);
+        self.counters.add(self.page(Entry::Absent(to), level)?, level, 1);
         let mut pending = self.flush_due();
         if let Some(frame) = owned {
             pending.retire(Retired::Frame(frame));

@@ -28,10 +28,9 @@ impl Stage2 {
             Entry::Leaf(late) if late != whole => store_parts(memory, table, Leaf { size, ..late }),
             _ => {}
         }
-        self.counters.remove(Page::Unique(whole.frame), place.level);
-        for _ in 0..ENTRIES {
-            self.counters.add(Page::Unique(whole.frame), below);
-        }
+        self.counters.remove(Page::Unique(whole.frame), place.level, 1);
+        self.counters
+            .add(Page::Unique(whole.frame), below, ENTRIES as u64);
         self.counters.add_table(below);
         Ok(self.flush_due())
     }
@@ -46,10 +45,9 @@ impl Stage2 {
         let (place, table) = self.small_table(memory, gfn)?;
         let whole = self.whole_of(memory, table, gfn)?;
         memory.store(place.table, place.index, Entry::Leaf(whole).encode());
-        for _ in 0..ENTRIES {
-            self.counters.remove(Page::Unique(whole.frame), Level::One);
-        }
-        self.counters.add(Page::Unique(whole.frame), Level::Two);
+        self.counters
+            .remove(Page::Unique(whole.frame), Level::One, ENTRIES as u64);
+        self.counters.add(Page::Unique(whole.frame), Level::Two, 1);
         self.counters.remove_table(Level::One);
         Ok(self.retire_table(table))
     }

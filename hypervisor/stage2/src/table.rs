@@ -251,8 +251,9 @@ impl Stage2 {
             child = Entry::Table(table).encode();
         }
         memory.store(place.table, place.index, child);
-        self.counters.remove(self.page(place.entry, place.level)?, target);
-        self.counters.add(self.page(new, target)?, target);
+        self.counters
+            .remove(self.page(place.entry, place.level)?, target, 1);
+        self.counters.add(self.page(new, target)?, target, 1);
         Ok(())
     }
 }

@@ -78,7 +78,7 @@ impl Teardown {
         let page = stage2.page(place.entry, place.level)?;
         if page != Page::Hole {
             memory.store(place.table, place.index, Entry::Absent(Absent::Hole).encode());
-            stage2.counters.remove(page, place.level);
+            stage2.counters.remove(page, place.level, 1);
         }
         if let (Page::Unique(frame), Some(size)) = (page, place.level.page_size()) {
             pending.retire(Retired::Frame(OwnedFrame::claim(frame, size)));

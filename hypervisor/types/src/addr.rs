@@ -87,6 +87,7 @@ macro_rules! framed {
 
             /// The offset of this byte in its frame, 0 to 4,095.
             #[must_use]
+            #[allow(clippy::cast_possible_truncation)] // below 4,096
             pub const fn frame_offset(self) -> usize {
                 (self.0 % FRAME_SIZE as u64) as usize
             }

@@ -1,0 +1,110 @@
+//! The audit: every record, every free list, every count.
+
+use pleat_types::{GuestId, Hfn};
+
+use super::buddy::at;
+use super::error::Corruption;
+use super::record::{FrameRecord, MAX_ORDER, NONE, State};
+use super::{Counts, Ledger};
+
+/// What an audit has seen so far.
+#[derive(Default)]
+struct Tally {
+    counts: Counts,
+    free_blocks: [u32; MAX_ORDER as usize + 1],
+}
+
+impl Ledger<'_> {
+    /// Checks that every record is one that the ledger writes, that blocks are whole, that each free
+    /// list holds just the free blocks of its order, and that the counts are right and add up. The work
+    /// is a few steps for each record.
+    pub fn audit(&self) -> Result<(), Corruption> {
+        let mut tally = Tally::default();
+        let mut frame = 0;
+        while let Some(record) = self.records.get(at(frame)) {
+            frame += self.audit_block(frame, record, &mut tally)?;
+        }
+        for order in 0..=MAX_ORDER {
+            if self.list_length(order) != Some(tally.free_blocks[usize::from(order)]) {
+                return Err(Corruption::BrokenList(order));
+            }
+        }
+        tally.counts.total = tally.counts.sum();
+        if tally.counts == self.counts {
+            Ok(())
+        } else {
+            Err(Corruption::Miscounted)
+        }
+    }
+
+    /// How many frames are charged to a guest, in whatever class: zero once it is gone for good.
+    #[must_use]
+    pub fn charged_to(&self, guest: GuestId) -> u64 {
+        let is_charged = |record: &&FrameRecord| {
+            let has_guest = record.is(State::Guest) || record.is(State::Table) || record.is(State::Vcpu);
+            has_guest && record.guest() == guest
+        };
+        self.records
+            .iter()
+            .filter(is_charged)
+            .map(|record| 1 << record.order())
+            .sum()
+    }
+
+    /// Checks the block that starts at `frame`, counts it, and says how many frames it has.
+    fn audit_block(&self, frame: u32, record: &FrameRecord, tally: &mut Tally) -> Result<u32, Corruption> {
+        let hfn = Hfn::new(u64::from(frame));
+        let order = record.order();
+        let state = record.state().ok_or(Corruption::BadRecord(hfn))?;
+        let is_possible = match state {
+            State::Free => order <= MAX_ORDER,
+            State::Guest => order == 0 || order == MAX_ORDER,
+            // The tails of a block are passed over with it: one that is met here has no block.
+            State::Tail => false,
+            _ => order == 0,
+        };
+        if !is_possible {
+            return Err(Corruption::BadRecord(hfn));
+        }
+        let frames = 1_u32 << order;
+        let tails = frame
+            .checked_add(frames)
+            .and_then(|end| self.records.get(at(frame) + 1..at(end)));
+        let is_whole = tails.is_some_and(|tails| tails.iter().all(|tail| tail.is(State::Tail)));
+        if !frame.is_multiple_of(frames) || !is_whole {
+            return Err(Corruption::BrokenBlock(hfn));
+        }
+        if state == State::Free {
+            tally.free_blocks[usize::from(order)] += 1;
+            self.audit_buddy(frame, order)?;
+        }
+        if let Some(counter) = tally.counts.class(state) {
+            *counter += u64::from(frames);
+        }
+        Ok(frames)
+    }
+
+    fn audit_buddy(&self, frame: u32, order: u8) -> Result<(), Corruption> {
+        let buddy = self.records.get(at(frame ^ (1 << order)));
+        let is_apart = buddy.is_some_and(|buddy| buddy.is(State::Free) && buddy.order() == order);
+        if is_apart && order < MAX_ORDER {
+            return Err(Corruption::Unmerged(Hfn::new(u64::from(frame))));
+        }
+        Ok(())
+    }
+
+    /// The length of a free list, if all that is on it belongs there and points back. No list can be
+    /// longer than its count, or it is a circle.
+    fn list_length(&self, order: u8) -> Option<u32> {
+        let (mut frame, mut before, mut length) = (self.buddy.head(order), NONE, 0);
+        while frame != NONE {
+            let record = self.records.get(at(frame))?;
+            let belongs = record.is(State::Free) && record.order() == order && record.previous() == before;
+            if !belongs || length == self.buddy.blocks(order) {
+                return None;
+            }
+            (before, frame, length) = (frame, record.next(), length + 1);
+        }
+        (length == self.buddy.blocks(order)).then_some(length)
+    }
+}

@@ -1,0 +1,113 @@
+//! The buddy allocator: free blocks of 2^order frames, linked through their own records.
+//!
+//! Blocks start at multiples of their size, so the only block that one can merge with is its buddy:
+//! the other half of the next larger block. A request takes the smallest block that is large enough
+//! and its lower half each time that it is split, so that a run repeats exactly and low memory
+//! fills first.
+
+use super::record::{FrameRecord, MAX_ORDER, NONE, State};
+
+const ORDERS: usize = MAX_ORDER as usize + 1;
+
+/// The free lists.
+#[derive(Debug)]
+pub(super) struct Buddy {
+    heads: [u32; ORDERS],
+    blocks: [u32; ORDERS],
+}
+
+impl Buddy {
+    pub(super) const fn new() -> Self {
+        Self {
+            heads: [NONE; ORDERS],
+            blocks: [0; ORDERS],
+        }
+    }
+
+    pub(super) fn head(&self, order: u8) -> u32 {
+        self.heads[usize::from(order)]
+    }
+
+    /// How many free blocks of this order there are.
+    pub(super) fn blocks(&self, order: u8) -> u32 {
+        self.blocks[usize::from(order)]
+    }
+
+    /// Takes a block out; its records are all Tail afterwards, for the caller to fill in the first.
+    pub(super) fn take(&mut self, records: &mut [FrameRecord], order: u8) -> Option<u32> {
+        let larger = (order..=MAX_ORDER).find(|order| self.head(*order) != NONE)?;
+        let block = self.head(larger);
+        self.remove(records, block, larger);
+        self.trim(records, block, larger, block, order);
+        Some(block)
+    }
+
+    /// Takes the one frame out of the free block that starts at `block`.
+    pub(super) fn take_exact(&mut self, records: &mut [FrameRecord], block: u32, frame: u32) {
+        let order = records[at(block)].order();
+        self.remove(records, block, order);
+        self.trim(records, block, order, frame, 0);
+    }
+
+    /// Puts a block back and merges it with its buddy as far as that goes.
+    pub(super) fn give(&mut self, records: &mut [FrameRecord], mut block: u32, mut order: u8) {
+        records[at(block)] = FrameRecord::single(State::Tail, 0);
+        while order < MAX_ORDER {
+            let buddy = block ^ (1 << order);
+            let is_free = records
+                .get(at(buddy))
+                .is_some_and(|r| r.is(State::Free) && r.order() == order);
+            if !is_free {
+                break;
+            }
+            self.remove(records, buddy, order);
+            block = block.min(buddy);
+            order += 1;
+        }
+        self.insert(records, block, order);
+    }
+
+    /// Gives back the halves of a block, which is on no list, that do not hold `wanted`, down to a block
+    /// of `order` that does.
+    fn trim(&mut self, records: &mut [FrameRecord], mut block: u32, mut size: u8, wanted: u32, order: u8) {
+        while size > order {
+            size -= 1;
+            let upper = block + (1 << size);
+            let (kept, spare) = if wanted < upper {
+                (block, upper)
+            } else {
+                (upper, block)
+            };
+            self.insert(records, spare, size);
+            block = kept;
+        }
+    }
+
+    fn insert(&mut self, records: &mut [FrameRecord], block: u32, order: u8) {
+        let next = self.head(order);
+        if let Some(record) = records.get_mut(at(next)) {
+            record.set_previous(block);
+        }
+        records[at(block)] = FrameRecord::free(order, next, NONE);
+        self.heads[usize::from(order)] = block;
+        self.blocks[usize::from(order)] += 1;
+    }
+
+    fn remove(&mut self, records: &mut [FrameRecord], block: u32, order: u8) {
+        let (next, previous) = (records[at(block)].next(), records[at(block)].previous());
+        match records.get_mut(at(previous)) {
+            Some(record) => record.set_next(next),
+            None => self.heads[usize::from(order)] = next,
+        }
+        if let Some(record) = records.get_mut(at(next)) {
+            record.set_previous(previous);
+        }
+        records[at(block)] = FrameRecord::single(State::Tail, 0);
+        self.blocks[usize::from(order)] -= 1;
+    }
+}
+
+/// A frame number as an index; [`NONE`] is past the end of any ledger.
+pub(super) const fn at(frame: u32) -> usize {
+    frame as usize
+}
