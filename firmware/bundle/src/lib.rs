@@ -12,9 +12,10 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
-#[cfg(any(feature = "write", test))]
+#[cfg(feature = "write")]
 extern crate alloc;
 
+mod bundle;
 mod bytes;
 pub mod config;
 pub mod elf;
@@ -24,7 +25,8 @@ pub mod symbols;
 #[cfg(feature = "write")]
 pub mod write;
 
-pub use header::{Bundle, BundleError, Header, Section, SectionCheck, SectionKind};
+pub use bundle::{Bundle, SectionCheck};
+pub use header::{BundleError, Header, Section, SectionKind};
 
 /// Sections start at multiples of this, and the header is as large: the size of a frame.
 pub const PAGE_SIZE: usize = 4096;

@@ -13,7 +13,8 @@ const CMOS_INDEX: u16 = 0x70;
 const CMOS_DATA: u16 = 0x71;
 
 const UART_LINE_STATUS: u16 = COM1_PORT + 5;
-const UART_TRANSMITTER_EMPTY: u8 = 1 << 5;
+/// The shift register is empty too; bit 5 would only say that the next character may be written.
+const UART_TRANSMITTER_EMPTY: u8 = 1 << 6;
 /// One character lasts some 20 thousand instructions at 115,200 baud on an emulator with 200 million a
 /// second; a port that is not ready after this long does not work.
 const UART_PATIENCE: u32 = 1 << 20;

@@ -5,7 +5,7 @@
 //!
 //! `pleat-rom` links to an ELF file whose loadable segments have their places in the ROM as physical
 //! addresses. The ROM file is 64 KiB of zeros, in which the file bytes of each PT_LOAD segment are put
-//! at its physical address minus 0xFFFF_0000 ([`pleat_bundle::write`] has it as a function). One file
+//! at its physical address minus 0xFFFF_0000 (`pleat_bundle::write::rom_image`). One file
 //! serves as `romimage` of Bochs and as `-bios` of QEMU: both let it end at 4 GiB.
 #![no_std]
 #![forbid(unsafe_code)]
