@@ -1,3 +1,46 @@
+//! The processor and the board. The only crate of the hypervisor that says `unsafe`.
+//!
+//! What it offers is [`Board`], which implements `pleat_types::Platform`, and [`Boot`], which says what
+//! was found at start-up. Both go to the function that `image` names with [`entry!`].
+//!
+//! Locks: the console's and nothing else. It is taken with interrupts off, or by the interrupt that serves it,
+//! and no other lock is taken inside.
 #![no_std]
-#![forbid(unsafe_code)]
-//! To be written.
+
+mod board;
+mod boot;
+mod clock;
+mod cpu;
+mod crash;
+mod frames;
+mod interrupts;
+mod intrinsics;
+mod log_sink;
+mod paging;
+mod power;
+mod serial;
+mod trace;
+mod traps;
+mod vmx;
+
+pub use board::Board;
+pub use boot::{Boot, MemoryMap};
+pub use frames::{FrameRange, Frames};
+pub use power::{Ending, power_off};
+pub use vmx::VirtualProcessor;
+
+/// Names the program's main function, of type `fn(Board, Boot) -> !`.
+#[macro_export]
+macro_rules! entry {
+    ($main:path) => {
+        #[unsafe(no_mangle)]
+        fn pleat_main(board: $crate::Board, boot: $crate::Boot) -> ! {
+            $main(board, boot)
+        }
+    };
+}
+
+#[panic_handler]
+fn on_panic(info: &core::panic::PanicInfo<'_>) -> ! {
+    crash::on_panic(info)
+}

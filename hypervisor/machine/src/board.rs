@@ -1,0 +1,117 @@
+//! The board: what `types::Platform` asks of this machine.
+
+use core::arch::x86_64::__cpuid_count;
+
+use pleat_types::{CpuidResult, Exit, GuestId, Hfn, Platform, Tsc};
+
+use crate::boot::MemoryMap;
+use crate::cpu::{rdtsc, wait_for_interrupt};
+use crate::frames::Frames;
+use crate::serial::{CONSOLE, Stream};
+use crate::vmx::capability::Capabilities;
+use crate::vmx::{Engine, Identity, VCPU_FRAMES, VirtualProcessor};
+use crate::{clock, interrupts};
+
+/// This machine.
+pub struct Board {
+    engine: Engine,
+    frames: Frames,
+    stream: Stream,
+    tsc_hz: u64,
+    boot_epoch: u64,
+}
+
+impl Board {
+    /// Turns VMX on and reads the clocks. `tsc_hz` is the TSC's frequency, where it is known.
+    pub(crate) fn start(capabilities: Capabilities, memory: &MemoryMap, tsc_hz: Option<u64>) -> Self {
+        // SAFETY: what is managed is RAM that is mapped at its address, and Pleat's own parts are cut out
+        // of it; records that are claimed later are cut out by `seal`.
+        let frames = unsafe { Frames::new(memory.managed()) };
+        Self {
+            engine: Engine::start(capabilities),
+            frames,
+            stream: Stream::find(),
+            tsc_hz: tsc_hz.unwrap_or_else(clock::calibrate_tsc),
+            boot_epoch: clock::read_wall_clock(),
+        }
+    }
+
+    /// Takes the frames that were claimed since start-up out of what can be reached.
+    pub fn seal(&mut self, memory: &MemoryMap) {
+        // SAFETY: as in `start`, with less memory.
+        self.frames = unsafe { Frames::new(memory.managed()) };
+    }
+
+    /// The processor maps guest memory with 1 GiB pages too.
+    #[must_use]
+    pub fn xcr0_for_guests(&self) -> u64 {
+        self.engine.xcr0_guest()
+    }
+}
+
+impl Platform for Board {
+    type Vcpu = VirtualProcessor;
+    type Memory = Frames;
+
+    const VCPU_FRAMES: usize = VCPU_FRAMES;
+
+    fn new_vcpu(&mut self, guest: GuestId, frames: &[Hfn], eptp: u64) -> VirtualProcessor {
+        let frames: &[Hfn; VCPU_FRAMES] = frames.try_into().expect("a virtual processor has VCPU_FRAMES frames");
+        self.engine.new_vcpu(Identity { guest, eptp }, frames.map(Hfn::base))
+    }
+
+    fn drop_vcpu(&mut self, vcpu: VirtualProcessor) {
+        self.engine.drop_vcpu(vcpu);
+    }
+
+    fn enter(&mut self, vcpu: &mut VirtualProcessor, until: Tsc) -> Exit {
+        self.engine.enter(vcpu, until.0)
+    }
+
+    fn flush(&mut self, eptp: u64) {
+        Engine::flush(eptp);
+    }
+
+    fn idle(&mut self, until: Tsc) {
+        if until <= self.now() || CONSOLE.lock().has_input() {
+            return;
+        }
+        // The deadline register takes 0 as "no interrupt" (SDM 10.5.4.1).
+        interrupts::set_timer(if until == Tsc::NEVER { 0 } else { until.0 });
+        wait_for_interrupt();
+        interrupts::set_timer(0);
+    }
+
+    fn now(&self) -> Tsc {
+        Tsc(rdtsc())
+    }
+
+    fn tsc_hz(&self) -> u64 {
+        self.tsc_hz
+    }
+
+    fn boot_epoch(&self) -> u64 {
+        self.boot_epoch
+    }
+
+    fn host_cpuid(&self, leaf: u32, subleaf: u32) -> CpuidResult {
+        let result = __cpuid_count(leaf, subleaf);
+        CpuidResult { eax: result.eax, ebx: result.ebx, ecx: result.ecx, edx: result.edx }
+    }
+
+    fn memory(&mut self) -> &mut Frames {
+        &mut self.frames
+    }
+
+    fn console_input(&mut self) -> Option<u8> {
+        CONSOLE.lock().read()
+    }
+
+    fn console_write(&mut self, text: &[u8]) {
+        CONSOLE.lock().write(text);
+    }
+
+    fn stream_write(&mut self, bytes: &[u8]) {
+        self.stream.write(bytes);
+    }
+}

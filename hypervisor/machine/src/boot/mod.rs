@@ -1,0 +1,132 @@
+//! From the first instruction to a board that `image` can use.
+//!
+//! There are two ways in: our own ROM, which hands over a [`BootInfo`], and a Multiboot 2 loader, whose
+//! tags are turned into one. From there on the way is the same.
+
+mod map;
+mod multiboot;
+
+use core::arch::global_asm;
+
+use pleat_bundle::config::{self, RunConfig};
+use pleat_bundle::handover::BootInfo;
+use pleat_bundle::{Header, Section, SectionCheck, SectionKind};
+use pleat_bundle::symbols::Symbols;
+use pleat_types::{FRAME_SIZE, Hpa};
+
+use crate::cpu::rdtsc;
+use crate::frames::FrameRange;
+use crate::power::{Ending, power_off};
+use crate::vmx::capability;
+use crate::{board::Board, crash, interrupts, paging, serial, traps};
+
+pub use map::MemoryMap;
+
+global_asm!(include_str!("start.s"), start = sym pleat_start);
+
+/// What Pleat booted with.
+pub struct Boot {
+    /// What is where in memory.
+    pub memory: MemoryMap,
+    /// Where the boot bundle lies.
+    pub bundle: Hpa,
+    /// Its table of contents.
+    pub contents: Header,
+    /// The configuration of this run.
+    pub config: RunConfig<'static>,
+    /// The time-stamp counter right after reset; 0 where the loader does not say.
+    pub reset_tsc: u64,
+    /// The time-stamp counter at Pleat's first line.
+    pub entry_tsc: u64,
+}
+
+/// Where both ways in meet: `magic` is a Multiboot 2 loader's, or 0 from our ROM.
+extern "C" fn pleat_start(info: u64, magic: u32) -> ! {
+    let entry_tsc = rdtsc();
+    traps::start();
+    serial::CONSOLE.lock().start();
+    crate::log_sink::start();
+    let capabilities = match capability::check() {
+        Ok(capabilities) => capabilities,
+        Err(missing) => {
+            crash::print(format_args!("PLEAT CANNOT RUN: this processor lacks: {missing}\n"));
+            power_off(Ending::Incapable)
+        }
+    };
+    let info = if magic == 0 { from_rom(info) } else { multiboot::boot_info(info, magic) };
+    let info = info.unwrap_or_else(|reason| refuse(reason));
+    let reach = if capability::has_huge_pages() { paging::Reach::All } else { paging::Reach::FourGiB };
+    let mut memory = MemoryMap::new(&info, reach.limit()).unwrap_or_else(|reason| refuse(reason));
+    paging::start(memory.highest(), reach);
+    interrupts::start();
+    let (contents, config) = open_bundle(&info, &mut memory);
+    let board = Board::start(capabilities, &memory, config.tsc_hz);
+    let boot = Boot {
+        memory,
+        bundle: Hpa::new(info.bundle_base),
+        contents,
+        config,
+        reset_tsc: info.reset_tsc,
+        entry_tsc,
+    };
+    // SAFETY: `image` defines it with this signature (see `entry!`).
+    unsafe { pleat_main(board, boot) }
+}
+
+unsafe extern "Rust" {
+    /// The program: `image` names it with [`crate::entry!`].
+    fn pleat_main(board: Board, boot: Boot) -> !;
+}
+
+/// A boot that cannot go on ends with one clear line.
+fn refuse(reason: &str) -> ! {
+    crash::print(format_args!("PLEAT CANNOT BOOT: {reason}\n"));
+    power_off(Ending::Crashed)
+}
+
+fn from_rom(info: u64) -> Result<BootInfo, &'static str> {
+    // SAFETY: the ROM passes the address of a record below 640 KiB, which its tables map.
+    let bytes = unsafe { &*(info as *const [u8; BootInfo::BYTES]) };
+    BootInfo::from_bytes(bytes).map_err(|_| "the boot information of the firmware is damaged")
+}
+
+/// Reads the bundle's contents and takes its configuration and symbols out of the memory that is to be
+/// used: they are referred to for as long as Pleat runs.
+fn open_bundle(info: &BootInfo, memory: &mut MemoryMap) -> (Header, RunConfig<'static>) {
+    if !memory.is_usable(info.bundle_base, info.bundle_bytes) {
+        refuse("the boot bundle does not lie in usable memory");
+    }
+    // SAFETY: the first page of the bundle, in usable and mapped memory.
+    let page = unsafe { &*(info.bundle_base as *const [u8; FRAME_SIZE]) };
+    let contents = Header::parse(page).unwrap_or_else(|_| refuse("the boot bundle's header is damaged"));
+    if contents.total_bytes() > info.bundle_bytes {
+        refuse("the boot bundle is cut short");
+    }
+    memory.set_bundle(info.bundle_base, contents.total_bytes());
+    if let Some((_, section)) = contents.find(SectionKind::Symbols)
+        && let Some(symbols) = Symbols::parse(keep(info, section, memory))
+    {
+        crash::set_symbols(symbols);
+    }
+    let Some((_, section)) = contents.find(SectionKind::Config) else {
+        refuse("the boot bundle has no configuration");
+    };
+    let run = config::decode(keep(info, section, memory))
+        .unwrap_or_else(|_| refuse("the boot bundle's configuration cannot be read"));
+    (contents, run)
+}
+
+/// The bytes of a section that stays where it is, checked.
+fn keep(info: &BootInfo, section: &Section, memory: &mut MemoryMap) -> &'static [u8] {
+    let base = info.bundle_base + section.offset;
+    memory.keep(FrameRange { first: Hpa::new(base).hfn(), count: section.pages() });
+    let length = usize::try_from(section.bytes).unwrap_or_else(|_| refuse("a section of the bundle is too large"));
+    // SAFETY: within the bundle by `Header::parse`, in usable memory, and from now on nobody else's.
+    let bytes = unsafe { core::slice::from_raw_parts(base as *const u8, length) };
+    let mut check = SectionCheck::new(section);
+    check.update(bytes);
+    if check.finish().is_err() {
+        refuse("a section of the boot bundle does not have its checksum");
+    }
+    bytes
+}

@@ -1,0 +1,135 @@
+//! From the VMCS's exit fields to a typed [`Exit`].
+
+use pleat_types::{Access, CrAccess, EptViolation, Exit, Gpa, Gpr, Gva, PortAccess, PortSize, Vcpu};
+
+use super::vcpu::{VirtualProcessor, event, make_current};
+use super::vmcs::field;
+
+/// Bit of the exit reason: the VM entry itself failed.
+const ENTRY_FAILURE: u32 = 1 << 31;
+
+/// The basic exit reason (SDM vol. 3, appendix C).
+pub fn basic_reason(vcpu: &VirtualProcessor) -> u16 {
+    let reason = make_current(vcpu).read(field::EXIT_REASON);
+    u16::try_from(reason & 0xffff).unwrap_or_default()
+}
+
+/// Decodes the exit that just happened; interrupts of the host are served here, and an event whose
+/// delivery the exit broke off is queued again.
+pub fn decode(vcpu: &mut VirtualProcessor) -> Exit {
+    let reason = make_current(vcpu).read(field::EXIT_REASON);
+    let basic = u16::try_from(reason & 0xffff).unwrap_or_default();
+    if reason & ENTRY_FAILURE != 0 {
+        return Exit::EntryFailed(basic);
+    }
+    match basic {
+        0 => reflect_exception(vcpu),
+        1 => serve_interrupt(vcpu),
+        2 => Exit::TripleFault,
+        7 => Exit::InterruptWindow,
+        10 => Exit::Cpuid,
+        12 => Exit::Hlt,
+        13 | 54 => Exit::CacheFlush,
+        18 => Exit::Vmcall,
+        28 => control_register(vcpu),
+        30 => port(vcpu),
+        31 => Exit::ReadMsr,
+        32 => Exit::WriteMsr,
+        40 => Exit::Pause,
+        43 => Exit::TprBelowThreshold,
+        48 => ept_violation(vcpu),
+        49 => Exit::EptMisconfiguration(Gpa::new(make_current(vcpu).read(field::GUEST_PHYSICAL_ADDRESS))),
+        52 => Exit::TimerExpired,
+        55 => Exit::Xsetbv,
+        // GETSEC, RDPMC, VMX instructions, MWAIT, MONITOR, INVEPT, INVVPID, INVPCID, VMFUNC.
+        11 | 15 | 19..=27 | 36 | 39 | 50 | 53 | 58 | 59 => Exit::UndefinedInstruction,
+        other => Exit::Other(other),
+    }
+}
+
+/// #DB and #AC go back to the guest; #MC and NMI are the host's and end it.
+#[cold]
+fn reflect_exception(vcpu: &mut VirtualProcessor) -> Exit {
+    const NMI: u32 = 2;
+    const DEBUG: u32 = 1;
+    const MACHINE_CHECK: u32 = 18;
+    let vmcs = make_current(vcpu);
+    let (info, error_code) = (vmcs.read(field::EXIT_EVENT), vmcs.read(field::EXIT_ERROR_CODE));
+    match info & 0xff {
+        NMI => panic!("non-maskable interrupt"),
+        MACHINE_CHECK => panic!("machine check"),
+        DEBUG => {
+            // The exit came before DR6 was updated: its bits are in the qualification (SDM 28.2.1).
+            let mut debug = crate::cpu::debug_registers();
+            debug[4] = debug[4] & !0xf | vmcs.read(field::QUALIFICATION).0 & 0x600f;
+            crate::cpu::set_debug_registers(debug);
+        }
+        _ => {}
+    }
+    vcpu.queue(info, error_code);
+    Exit::ReflectedException
+}
+
+fn serve_interrupt(vcpu: &VirtualProcessor) -> Exit {
+    let info = make_current(vcpu).read(field::EXIT_EVENT);
+    if info & event::VALID != 0 {
+        crate::interrupts::serve(info.to_le_bytes()[0]);
+    }
+    Exit::ExternalInterrupt
+}
+
+/// SDM table 28-3.
+fn control_register(vcpu: &VirtualProcessor) -> Exit {
+    let qualification = make_current(vcpu).read(field::QUALIFICATION).0;
+    let is_move_to = qualification >> 4 & 3 == 0;
+    let value = vcpu.gpr(gpr(qualification >> 8));
+    Exit::ControlRegister(match (is_move_to, qualification & 0xf) {
+        (true, 0) => CrAccess::WriteCr0(value),
+        (true, 4) => CrAccess::WriteCr4(value),
+        _ => CrAccess::Other,
+    })
+}
+
+/// The register that four bits of a qualification name.
+fn gpr(number: u64) -> Gpr {
+    use Gpr::{R8, R9, R10, R11, R12, R13, R14, R15, Rax, Rbp, Rbx, Rcx, Rdi, Rdx, Rsi, Rsp};
+    const BY_NUMBER: [Gpr; 16] =
+        [Rax, Rcx, Rdx, Rbx, Rsp, Rbp, Rsi, Rdi, R8, R9, R10, R11, R12, R13, R14, R15];
+    BY_NUMBER[usize::from(number.to_le_bytes()[0] & 0xf)]
+}
+
+/// SDM table 28-5.
+fn port(vcpu: &VirtualProcessor) -> Exit {
+    let qualification = make_current(vcpu).read(field::QUALIFICATION).0;
+    Exit::Port(PortAccess {
+        port: u16::try_from(qualification >> 16 & 0xffff).unwrap_or_default(),
+        size: match qualification & 7 {
+            0 => PortSize::Byte,
+            1 => PortSize::Word,
+            _ => PortSize::Dword,
+        },
+        is_read: qualification & 1 << 3 != 0,
+        is_string: qualification & 1 << 4 != 0,
+    })
+}
+
+/// SDM table 28-7.
+fn ept_violation(vcpu: &mut VirtualProcessor) -> Exit {
+    let vmcs = make_current(vcpu);
+    let qualification = vmcs.read(field::QUALIFICATION).0;
+    let access = match qualification & 0b111 {
+        bits if bits & 0b010 != 0 => Access::Write,
+        bits if bits & 0b100 != 0 => Access::Fetch,
+        _ => Access::Read,
+    };
+    let has_linear = qualification & 1 << 7 != 0;
+    let gva = has_linear.then(|| Gva::new(vmcs.read(field::GUEST_LINEAR_ADDRESS).0));
+    let gpa = Gpa::new(vmcs.read(field::GUEST_PHYSICAL_ADDRESS));
+    let vectoring = vmcs.read(field::VECTORING_EVENT);
+    let during_delivery = vectoring & event::VALID != 0;
+    if during_delivery {
+        let error_code = vmcs.read(field::VECTORING_ERROR_CODE);
+        vcpu.queue(vectoring, error_code);
+    }
+    Exit::EptViolation(EptViolation { gpa, gva, access, during_delivery })
+}

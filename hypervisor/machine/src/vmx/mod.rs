@@ -1,0 +1,168 @@
+//! VMX: from VMXON to a VM exit that is decoded.
+
+pub mod capability;
+mod exits;
+mod setup;
+mod switch;
+mod vcpu;
+mod vmcs;
+
+use core::arch::global_asm;
+use core::mem::offset_of;
+
+use pleat_types::{Exit, Hpa};
+use x86::controlregs::{Cr0, Cr4, Xcr0};
+use x86::msr;
+
+use crate::cpu::{rdmsr, rdtsc};
+use crate::trace;
+use capability::Capabilities;
+pub use vcpu::VirtualProcessor;
+use vcpu::{Context, make_current};
+use vmcs::field;
+
+global_asm!(
+    include_str!("world_switch.s"),
+    xmm = const offset_of!(Context, xmm),
+    mxcsr = const offset_of!(Context, mxcsr),
+    host_mxcsr = const offset_of!(Context, host_mxcsr),
+);
+
+unsafe extern "C" {
+    fn pleat_enter_guest(context: *mut Context, is_launched: u64) -> u64;
+    fn pleat_vm_exit();
+}
+
+/// A page that the processor wants for itself.
+#[repr(C, align(4096))]
+struct Page(core::cell::UnsafeCell<[u8; 4096]>);
+
+// SAFETY: written once at start-up by the only processor, then by the processor itself.
+unsafe impl Sync for Page {}
+
+static VMXON_REGION: Page = Page(core::cell::UnsafeCell::new([0; 4096]));
+
+/// VMX operation on this processor.
+pub struct Engine {
+    capabilities: Capabilities,
+    msr_bitmap: Hpa,
+    /// The virtual processor whose extended state is in the registers.
+    loaded: Option<Hpa>,
+}
+
+impl Engine {
+    /// Turns VMX on (SDM 24.7).
+    pub fn start(capabilities: Capabilities) -> Self {
+        allow_by_firmware();
+        set_control_registers(&capabilities);
+        let region = VMXON_REGION.0.get();
+        // SAFETY: the region is a static page that nothing else uses; control registers and
+        // IA32_FEATURE_CONTROL have just been set as VMXON wants them.
+        unsafe {
+            region.cast::<u32>().write(capabilities.revision);
+            vmcs::vmxon(Hpa::new(region as u64));
+        }
+        Self { capabilities, msr_bitmap: setup::msr_bitmap(), loaded: None }
+    }
+
+    /// A virtual processor made of three frames.
+    pub fn new_vcpu(&mut self, identity: vcpu::Identity, frames: [Hpa; VCPU_FRAMES]) -> VirtualProcessor {
+        vmcs::invvpid(identity.vpid());
+        vmcs::invept(identity.eptp);
+        // SAFETY: the frames belong to the virtual processor from now on (Platform::new_vcpu).
+        unsafe { VirtualProcessor::new(&self.capabilities, self.msr_bitmap, identity, frames) }
+    }
+
+    /// Ends a virtual processor.
+    pub fn drop_vcpu(&mut self, vcpu: VirtualProcessor) {
+        if self.loaded == Some(vcpu.parked()) {
+            self.loaded = None;
+        }
+        vcpu.retire();
+    }
+
+    /// Runs the guest until an exit, at the latest at `until`.
+    pub fn enter(&mut self, vcpu: &mut VirtualProcessor, until: u64) -> Exit {
+        if self.loaded != Some(vcpu.parked()) {
+            self.load(vcpu);
+        }
+        let remaining = until.saturating_sub(rdtsc());
+        if remaining == 0 {
+            return Exit::TimerExpired;
+        }
+        let vmcs = make_current(vcpu);
+        let ticks = u32::try_from((remaining >> self.capabilities.timer_shift) + 1).unwrap_or(u32::MAX);
+        vmcs.write(field::PREEMPTION_TIMER, ticks);
+        let is_launched = vcpu.is_launched();
+        // SAFETY: the VMCS is current, its host state leads to `pleat_vm_exit`, and the context is
+        // that of this virtual processor; everything that the switch changes it restores.
+        let failed = unsafe { pleat_enter_guest(vcpu.context_mut(), is_launched.into()) };
+        if failed != 0 {
+            refuse_entry(vcpu);
+        }
+        vcpu.on_exit();
+        let exit = exits::decode(vcpu);
+        trace::record_exit(rdtsc(), vcpu.guest().0, exits::basic_reason(vcpu), vcpu.rax());
+        exit
+    }
+
+    /// Drops all translations of one guest.
+    pub fn flush(eptp: u64) {
+        vmcs::invept(eptp);
+    }
+
+    /// Puts this virtual processor's extended state into the registers, after saving the last one's.
+    #[cold]
+    fn load(&mut self, vcpu: &VirtualProcessor) {
+        if let Some(parked) = self.loaded {
+            // SAFETY: the state frame of a live virtual processor (drop_vcpu forgets it).
+            unsafe { switch::save(parked, self.capabilities.xcr0_guest) };
+        }
+        // SAFETY: the state frame of this virtual processor, initialised when it was made.
+        unsafe { switch::restore(vcpu.parked(), self.capabilities.xcr0_guest) };
+        self.loaded = Some(vcpu.parked());
+    }
+
+    /// XCR0 bits that guests may set.
+    pub fn xcr0_guest(&self) -> u64 {
+        self.capabilities.xcr0_guest
+    }
+}
+
+/// Frames of a virtual processor: VMCS, virtual-APIC page, and what is parked while others run.
+pub const VCPU_FRAMES: usize = 3;
+pub use vcpu::Identity;
+
+/// IA32_FEATURE_CONTROL is 0 after reset: set and lock it where the firmware has not.
+fn allow_by_firmware() {
+    const LOCKED: u64 = 1 << 0;
+    const VMX_OUTSIDE_SMX: u64 = 1 << 2;
+    let value = rdmsr(msr::IA32_FEATURE_CONTROL);
+    if value & LOCKED == 0 {
+        // SAFETY: the register exists where VMX does, and is not locked.
+        unsafe { msr::wrmsr(msr::IA32_FEATURE_CONTROL, value | VMX_OUTSIDE_SMX | LOCKED) }
+    }
+}
+
+/// CR0.NE and CR4.VMXE for VMX, CR4.OSXSAVE and XCR0 for the guests' extended state.
+fn set_control_registers(capabilities: &Capabilities) {
+    // SAFETY: the capability check has found VMX and XSAVE; the guests' XCR0 bits are the processor's.
+    unsafe {
+        x86::controlregs::cr0_write(x86::controlregs::cr0() | Cr0::CR0_NUMERIC_ERROR);
+        let wanted = Cr4::CR4_ENABLE_VMX | Cr4::CR4_ENABLE_OS_XSAVE;
+        x86::controlregs::cr4_write(x86::controlregs::cr4() | wanted);
+        x86::controlregs::xcr0_write(Xcr0::from_bits_truncate(capabilities.xcr0_guest));
+    }
+}
+
+/// VMLAUNCH or VMRESUME itself was refused: the controls or the host state are wrong, which is ours.
+#[cold]
+fn refuse_entry(vcpu: &VirtualProcessor) -> ! {
+    let error = make_current(vcpu).read(field::INSTRUCTION_ERROR);
+    panic!("VM entry refused with VM-instruction error {error} (SDM 31.4)");
+}
+
+/// Where a VM exit arrives.
+fn exit_address() -> u64 {
+    pleat_vm_exit as *const () as u64
+}
