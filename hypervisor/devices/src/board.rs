@@ -1,6 +1,15 @@
-//! All devices of one guest, and the dispatch of its port and MSR accesses.
+//! All devices of one guest, their wiring, and the dispatch of its port accesses.
 
 use pleat_types::{PortSize, Tsc};
+
+use crate::GuestTime;
+use crate::apic::{LocalApic, NEVER};
+use crate::clock::TscRatio;
+use crate::pci::PciBus;
+use crate::pic::Pic;
+use crate::pit::Pit;
+use crate::rtc::Rtc;
+use crate::uart::{Uart, Written};
 
 /// What a board is made from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -25,27 +34,6 @@ pub enum PortEffect {
     Reboot,
 }
 
-/// What an MSR write asks of the board's owner.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[must_use]
-pub enum MsrEffect {
-    /// Nothing.
-    None,
-    /// An interrupt may have become pending, or the next deadline may have changed.
-    Timer,
-    /// The guest's TSC jumps: add this to its TSC offset, modulo 2^64 (before the next call that takes a time).
-    TscMoved(u64),
-    /// The task priority is to be this (`Vcpu::set_tpr`).
-    SetTpr(u8),
-}
-
-/// The guest did what its processor answers with an exception.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum GuestFault {
-    /// Inject #GP(0).
-    GeneralProtection,
-}
-
 /// Whether an interrupt waits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
@@ -63,64 +51,237 @@ pub enum Pending {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ConsoleFull;
 
+const PIT_IRQ: u8 = 0;
+const UART_IRQ: u8 = 4;
+/// Reset control: bit 2 going up resets the machine (PIIX3 datasheet, 2.5.4).
+const RESET_CPU: u8 = 4;
+/// The keyboard controller's command to pulse the reset line.
+const PULSE_RESET: u8 = 0xfe;
+/// At most so many interrupts in a second from one periodic timer.
+const TIMER_RATE_MAX: u64 = 50_000;
+/// A deadline farther away than this (49 years at 3 GHz) never comes. It also keeps the conversion to host
+/// ticks from wrapping.
+const FAR: u64 = 1 << 62;
+
 /// The devices of one guest. A reboot makes a new one.
 #[derive(Clone, Debug)]
 pub struct Board {
-    config: BoardConfig,
+    pub(crate) apic: LocalApic,
+    pic: Pic,
+    pit: Pit,
+    rtc: Rtc,
+    uart: Uart,
+    pci: PciBus,
+    reset_control: u8,
+    unknown_ports: u64,
+    tsc_hz: u64,
+    /// The guest tick at which the board was switched on, seen from the guest's TSC as it runs now.
+    pub(crate) origin: u64,
+    /// IA32_TSC_ADJUST.
+    pub(crate) tsc_adjust: u64,
 }
 
 impl Board {
     /// A board as firmware in virtual-wire mode leaves it.
     #[must_use]
     pub fn new(config: &BoardConfig) -> Self {
-        Self { config: *config }
+        let floor = config.tsc_hz / TIMER_RATE_MAX + 1;
+        Self {
+            apic: LocalApic::new(TscRatio::new(config.tsc_hz), floor),
+            pic: Pic::new(),
+            pit: Pit::new(config.tsc_hz, floor),
+            rtc: Rtc::new(config.epoch),
+            uart: Uart::new(),
+            pci: PciBus::new(),
+            reset_control: 0,
+            unknown_ports: 0,
+            tsc_hz: config.tsc_hz,
+            origin: config.start.0,
+            tsc_adjust: 0,
+        }
+    }
+
+    /// Board time at a guest tick. A time before the board existed counts as its beginning.
+    #[inline]
+    pub(crate) const fn time(&self, now: Tsc) -> GuestTime {
+        let ticks = now.0.wrapping_sub(self.origin);
+        GuestTime {
+            ticks: if ticks >> 63 == 0 { ticks } else { 0 },
+            tsc_hz: self.tsc_hz,
+        }
     }
 
     /// IN: the value in the low bits (all ones where nothing answers).
     pub fn port_read(&mut self, port: u16, size: PortSize, now: Tsc) -> u32 {
-        let _ = (port, now);
-        size.mask()
+        match (port, size) {
+            (0xcf9, PortSize::Byte) => u32::from(self.reset_control),
+            (0xcf8..=0xcff, _) => self.pci.read(port, size),
+            (_, PortSize::Byte) => u32::from(self.read_byte(port, now)),
+            // The ISA bus splits wider accesses into bytes at consecutive ports.
+            _ => (0..size.bytes()).rev().fold(0, |value, lane| {
+                value << 8 | u32::from(self.read_byte(port.wrapping_add(lane), now))
+            }),
+        }
     }
 
     /// OUT.
     pub fn port_write(&mut self, port: u16, size: PortSize, value: u32, now: Tsc) -> PortEffect {
-        let _ = (port, size, value, now);
+        match (port, size) {
+            (0xcf9, PortSize::Byte) => self.write_reset_control(low_byte(value)),
+            (0xcf8..=0xcff, _) => {
+                self.pci.write(port, size, value);
+                PortEffect::None
+            }
+            (_, PortSize::Byte) => self.write_byte(port, low_byte(value), now),
+            _ => {
+                let mut effect = PortEffect::None;
+                for lane in 0..size.bytes() {
+                    let byte = low_byte(value >> (8 * lane));
+                    match self.write_byte(port.wrapping_add(lane), byte, now) {
+                        PortEffect::None => {}
+                        PortEffect::OutputReady if effect == PortEffect::Reboot => {}
+                        new => effect = new,
+                    }
+                }
+                effect
+            }
+        }
+    }
+
+    fn read_byte(&mut self, port: u16, now: Tsc) -> u8 {
+        match port {
+            0x3f8..=0x3ff => {
+                let value = self.uart.read(port & 7);
+                self.pic.set_line(UART_IRQ, self.uart.has_interrupt());
+                value
+            }
+            0x20 | 0x21 | 0xa0 | 0xa1 | 0x4d0 | 0x4d1 => {
+                self.advance(now);
+                self.pic.read(port)
+            }
+            0x40..=0x43 | 0x61 => {
+                self.advance(now);
+                self.pit.read(port, self.time(now))
+            }
+            0x70 => self.rtc.selected(),
+            0x71 => self.rtc.read(self.time(now)),
+            // No keyboard controller; 0x80 and 0xed are where delays are spent.
+            0x60 | 0x64 | 0x80 | 0xed => 0xff,
+            _ => {
+                self.unknown_ports += 1;
+                0xff
+            }
+        }
+    }
+
+    fn write_byte(&mut self, port: u16, value: u8, now: Tsc) -> PortEffect {
+        match port {
+            0x3f8..=0x3ff => return self.write_uart(port & 7, value),
+            0x20 | 0x21 | 0xa0 | 0xa1 | 0x4d0 | 0x4d1 => {
+                self.advance(now);
+                self.pic.write(port, value);
+            }
+            0x40..=0x43 | 0x61 => {
+                self.advance(now);
+                let time = self.time(now);
+                if self.pit.write(port, value, time) {
+                    self.pic.set_line(PIT_IRQ, self.pit.output(time));
+                }
+            }
+            0x70 => self.rtc.select(value),
+            0x71 => self.rtc.write(value),
+            0x64 if value == PULSE_RESET => return PortEffect::Reboot,
+            0x60 | 0x64 | 0x80 | 0xed => {}
+            _ => self.unknown_ports += 1,
+        }
         PortEffect::None
     }
 
-    /// RDMSR of an MSR that is not the processor's own; `tpr` is the guest's task priority.
-    pub fn read_msr(&mut self, index: u32, now: Tsc, tpr: u8) -> Result<u64, GuestFault> {
-        let _ = (index, now, tpr);
-        Err(GuestFault::GeneralProtection)
+    fn write_uart(&mut self, offset: u16, value: u8) -> PortEffect {
+        let written = self.uart.write(offset, value);
+        let has_interrupt = self.uart.has_interrupt();
+        if written == Written::Register {
+            self.pic.set_line(UART_IRQ, has_interrupt);
+            return PortEffect::None;
+        }
+        if has_interrupt {
+            // The line fell while the byte was on its way.
+            self.pic.set_line(UART_IRQ, false);
+            self.pic.set_line(UART_IRQ, true);
+        }
+        if written == Written::Drain {
+            PortEffect::OutputReady
+        } else {
+            PortEffect::None
+        }
     }
 
-    /// WRMSR of an MSR that is not the processor's own.
-    pub fn write_msr(&mut self, index: u32, value: u64, now: Tsc) -> Result<MsrEffect, GuestFault> {
-        let _ = (index, value, now);
-        Err(GuestFault::GeneralProtection)
+    fn write_reset_control(&mut self, value: u8) -> PortEffect {
+        let is_rising = value & !self.reset_control & RESET_CPU != 0;
+        self.reset_control = value & 0xe;
+        if is_rising {
+            PortEffect::Reboot
+        } else {
+            PortEffect::None
+        }
     }
 
     /// The guest tick at which [`Board::advance`] has something to do next. As guest ticks are modulo 2^64,
     /// convert by wrapping subtraction of the offset, and compare in host ticks.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Tsc> {
-        None
+        let mut ticks = self.apic.deadline();
+        if self.pic.is_open(PIT_IRQ) && self.apic.is_extint_open() {
+            ticks = ticks.min(self.pit.deadline());
+        }
+        if ticks < FAR {
+            Some(Tsc(self.origin.wrapping_add(ticks)))
+        } else {
+            None
+        }
     }
 
-    /// Lets timers fire whose time has come. Cheap when nothing is due.
+    /// Lets timers fire whose time has come: to be called before each [`Board::pending_interrupt`]. Cheap
+    /// when nothing is due.
+    #[inline]
     pub fn advance(&mut self, now: Tsc) {
-        let _ = now;
+        let time = self.time(now);
+        self.apic.advance(time.ticks);
+        if time.ticks >= self.pit.deadline() && self.pit.deadline() != NEVER {
+            self.advance_pit(time);
+        }
     }
 
-    /// The interrupt to deliver next, given the guest's task priority.
+    #[cold]
+    fn advance_pit(&mut self, time: GuestTime) {
+        if self.pit.advance(time) {
+            self.pic.set_line(PIT_IRQ, false);
+            self.pic.set_line(PIT_IRQ, true);
+        }
+    }
+
+    /// The interrupt to deliver next, given the guest's task priority. The 8259s come first: what they
+    /// offer through LVT0 = ExtINT is not subject to priority (SDM 10.8.4).
+    #[inline]
     pub fn pending_interrupt(&self, tpr: u8) -> Pending {
-        let _ = tpr;
-        Pending::None
+        match self.offered_by_pic() {
+            Some(vector) => Pending::Vector(vector),
+            None => self.apic.pending(tpr),
+        }
     }
 
-    /// The vector that [`Board::pending_interrupt`] gave is now being delivered (the INTA cycle).
+    fn offered_by_pic(&self) -> Option<u8> {
+        self.pic.offered().filter(|_| self.apic.is_extint_open())
+    }
+
+    /// The vector that [`Board::pending_interrupt`] gave is now being delivered (the INTA cycle): to be
+    /// called right after it, with no other call in between.
     pub fn acknowledge(&mut self, vector: u8) {
-        let _ = vector;
+        if self.offered_by_pic() == Some(vector) {
+            self.pic.acknowledge();
+        } else {
+            self.apic.acknowledge(vector);
+        }
     }
 
     /// A byte typed on the guest's console.
@@ -128,29 +289,41 @@ impl Board {
     /// # Errors
     /// The guest does not read: the backlog is full and the byte was dropped.
     pub fn receive(&mut self, byte: u8) -> Result<(), ConsoleFull> {
-        let _ = byte;
-        Err(ConsoleFull)
+        if !self.uart.receive(byte) {
+            return Err(ConsoleFull);
+        }
+        self.pic.set_line(UART_IRQ, self.uart.has_interrupt());
+        Ok(())
     }
 
     /// What the guest wrote to its console since [`Board::clear_output`]. Drain it at
     /// [`PortEffect::OutputReady`], at HLT and when a time slice ends; what does not fit is lost and counted.
     #[must_use]
     pub fn output(&self) -> &[u8] {
-        &[]
+        self.uart.output()
     }
 
     /// Forgets the output that was drained.
-    pub fn clear_output(&mut self) {}
+    pub const fn clear_output(&mut self) {
+        self.uart.clear_output();
+    }
 
     /// Console bytes that were lost because nobody drained the buffer.
     #[must_use]
-    pub fn lost_output(&self) -> u64 {
-        0
+    pub const fn lost_output(&self) -> u64 {
+        self.uart.lost()
     }
 
     /// Port accesses that nothing answered.
     #[must_use]
-    pub fn unknown_ports(&self) -> u64 {
-        0
+    pub const fn unknown_ports(&self) -> u64 {
+        self.unknown_ports
     }
 }
+
+const fn low_byte(value: u32) -> u8 {
+    (value & 0xff) as u8
+}
+
+#[cfg(test)]
+mod tests;

@@ -12,8 +12,38 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
-pub mod acpi;
-mod board;
-pub mod cpuid;
+#[cfg(test)]
+extern crate std;
 
-pub use board::{Board, BoardConfig, ConsoleFull, GuestFault, MsrEffect, Pending, PortEffect};
+pub mod acpi;
+mod apic;
+mod board;
+mod clock;
+pub mod cpuid;
+mod msr;
+mod pci;
+mod pic;
+mod pit;
+mod rtc;
+mod uart;
+
+pub use board::{Board, BoardConfig, ConsoleFull, Pending, PortEffect};
+pub use msr::{GuestFault, MsrEffect};
+
+/// How long a board has been on. It goes on evenly when a guest moves its TSC.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct GuestTime {
+    /// Ticks since the board was switched on ("board ticks").
+    ticks: u64,
+    /// Ticks in a second.
+    tsc_hz: u64,
+}
+
+impl GuestTime {
+    const fn seconds(self) -> u64 {
+        match self.ticks.checked_div(self.tsc_hz) {
+            Some(seconds) => seconds,
+            None => 0,
+        }
+    }
+}
