@@ -1,0 +1,55 @@
+//! Everything that a machine boots from: built, fetched, packed into one bundle.
+
+mod bundle;
+pub mod bzimage;
+mod cargo;
+pub mod elf;
+mod initramfs;
+mod symbols;
+mod vmlinux;
+mod workload;
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+use crate::context::Context as Session;
+use crate::guests::Scenario;
+
+/// The files that a machine is started with.
+#[derive(Clone, Debug)]
+pub struct Boot {
+    /// The 64 KiB ROM.
+    pub rom: PathBuf,
+    /// The boot bundle.
+    pub bundle: PathBuf,
+    /// The hypervisor's ELF file, for GRUB.
+    pub hypervisor: PathBuf,
+}
+
+/// What the configuration record says beyond the scenario.
+#[derive(Clone, Copy, Debug)]
+pub struct BootOptions {
+    /// The exact rate of the time-stamp counter, where it is known.
+    pub tsc_hz: Option<u64>,
+    /// A person sits at the console.
+    pub is_interactive: bool,
+}
+
+/// Builds all programs that these scenarios need, in one call of Cargo.
+pub fn programs(session: &Session, scenarios: &[Scenario]) -> Result<()> {
+    cargo::build(session, scenarios)
+}
+
+/// Packs what a scenario boots from into a directory. [`programs`] has run before.
+pub fn pack(session: &Session, scenario: &Scenario, options: BootOptions, directory: &std::path::Path) -> Result<Boot> {
+    let hypervisor = session.paths.release().join("pleat");
+    let rom = session.paths.images().join("rom.bin");
+    let bundle = directory.join("bundle.bin");
+    let image = bundle::assemble(session, scenario, options, &hypervisor)?;
+    crate::files::write_new(&bundle, &image)?;
+    let rom_elf = std::fs::read(session.paths.release().join("pleat-rom")).context("cannot read the built ROM")?;
+    let image = pleat_bundle::write::rom_image(&rom_elf).context("the built ROM has no segments below 4 GiB")?;
+    crate::files::write_new(&rom, &image)?;
+    Ok(Boot { rom, bundle, hypervisor })
+}

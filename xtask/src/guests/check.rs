@@ -1,0 +1,321 @@
+//! Turns the raw file into a [`Scenario`]; every mistake becomes a message with file and line.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow};
+use pleat_bundle::config::{MAX_GUESTS, MAX_STEPS, MAX_UNTIL, OnReboot, Pages};
+use regex::Regex;
+use toml::Spanned;
+
+use super::expect::{Bound, Expectation, GuestExpectation, Outcome};
+use super::names::{PROCESSORS, check_name, choose};
+use super::{
+    Boot, GuestSpec, Initramfs, Kernel, LINUX_COMMAND_LINE, MachineKind, MachineSpec, Scenario, StepSpec, When, raw,
+    values,
+};
+
+/// One mistake: where, and what is wrong and allowed.
+type Mistake = (Option<Range<usize>>, String);
+type Checked<T> = Result<T, Mistake>;
+
+/// Reads and checks a file. `root` is the workspace, for the names of test kernels.
+pub fn read(file: &Path, shown: &str, root: &Path) -> Result<Scenario> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read the guests file {shown}"))?;
+    parse(&text, file, root).map_err(|(span, message)| match span {
+        Some(span) => anyhow!("{shown}:{}: {message}", line_of(&text, span.start)),
+        None => anyhow!("{shown}: {message}"),
+    })
+}
+
+/// Checks a file's text.
+pub fn parse(text: &str, file: &Path, root: &Path) -> Checked<Scenario> {
+    let raw: raw::File = toml::from_str(text).map_err(|error| (error.span(), error.message().to_owned()))?;
+    let places = Places { directory: file.parent().unwrap_or(Path::new(".")), root };
+    if raw.guest.len() > MAX_GUESTS {
+        return Err((Some(raw.guest[MAX_GUESTS].span()), format!("a machine runs at most {MAX_GUESTS} guests")));
+    }
+    let guests: Vec<GuestSpec> = raw.guest.iter().map(|guest| places.guest(guest.get_ref())).collect::<Checked<_>>()?;
+    check_unique(&raw.guest)?;
+    let machine = machine(&raw.machine)?;
+    if guests.is_empty() {
+        return Err((None, "there is no guest; describe at least one in a [[guest]] table".to_owned()));
+    }
+    if raw.run.until.len() > MAX_UNTIL {
+        return Err((Some(raw.run.until[MAX_UNTIL].span()), format!("a run waits for at most {MAX_UNTIL} events")));
+    }
+    if raw.script.len() > MAX_STEPS {
+        return Err((Some(raw.script[MAX_STEPS].span()), format!("a script has at most {MAX_STEPS} steps")));
+    }
+    let names: Vec<&str> = guests.iter().map(|guest| guest.name.as_str()).collect();
+    Ok(Scenario {
+        name: super::name_of(file),
+        file: file.to_owned(),
+        about: raw.about,
+        machine,
+        for_ms: optional(&raw.run.for_time, values::micros)?.map(|micros| micros.div_ceil(1000)),
+        until: raw.run.until.iter().map(event_name).collect::<Checked<_>>()?,
+        script: raw.script.iter().map(|step| self::step(step, &names)).collect::<Checked<_>>()?,
+        expect: raw.expect.as_ref().map(|expect| self::expect(expect, &names)).transpose()?,
+        guests,
+    })
+}
+
+/// The line (from 1) of a byte offset.
+fn line_of(text: &str, offset: usize) -> usize {
+    text.as_bytes().iter().take(offset).filter(|byte| **byte == b'\n').count() + 1
+}
+
+fn at<T, V>(value: &Spanned<V>, check: impl FnOnce(&V) -> Result<T, String>) -> Checked<T> {
+    check(value.get_ref()).map_err(|message| (Some(value.span()), message))
+}
+
+fn optional<T>(value: &Option<Spanned<String>>, check: impl FnOnce(&str) -> Result<T, String>) -> Checked<Option<T>> {
+    value.as_ref().map(|value| at(value, |text| check(text))).transpose()
+}
+
+fn event_name(name: &Spanned<String>) -> Checked<String> {
+    at(name, |name| check_name("an event", name).map(|()| name.clone()))
+}
+
+fn machine(raw: &raw::Machine) -> Checked<MachineSpec> {
+    const KINDS: [(&str, MachineKind); 5] = [
+        ("auto", MachineKind::Auto),
+        ("bochs", MachineKind::Bochs),
+        ("qemu", MachineKind::Qemu),
+        ("qemu-kvm", MachineKind::Qemu),
+        ("qemu-tcg", MachineKind::QemuTcg),
+    ];
+    let kind = optional(&raw.kind, |word| choose("machine", word, &KINDS))?;
+    let boot = optional(&raw.boot, |word| choose("way to boot", word, &[("rom", Boot::Rom), ("iso", Boot::Iso)]))?;
+    let memory = optional(&raw.memory, machine_memory)?;
+    let models = PROCESSORS.map(|model| (model, model));
+    let processor = optional(&raw.processor, |word| choose("processor model", word, &models))?;
+    Ok(MachineSpec {
+        kind: kind.unwrap_or(MachineKind::Auto),
+        boot: boot.unwrap_or(Boot::Rom),
+        memory_mib: memory.unwrap_or(320),
+        processor: processor.unwrap_or("corei7_skylake_x").to_owned(),
+        slice_us: optional(&raw.slice, slice)?.unwrap_or(2_000),
+        wall_seconds: optional(&raw.wall_limit, values::micros)?.map_or(300, |micros| micros.div_ceil(1_000_000)),
+    })
+}
+
+fn machine_memory(text: &str) -> Result<u64, String> {
+    let bytes = values::bytes(text)?;
+    // Bochs is given whole MiB and takes 2 GiB at most; our bundle starts at 16 MiB.
+    if bytes % (1 << 20) != 0 || !(32..=2048).contains(&(bytes >> 20)) {
+        return Err(format!("a machine cannot have {text}; allowed: whole MiB from \"32M\" to \"2048M\""));
+    }
+    Ok(bytes >> 20)
+}
+
+fn slice(text: &str) -> Result<u32, String> {
+    let micros = values::micros(text)?;
+    u32::try_from(micros)
+        .ok()
+        .filter(|micros| (100..=1_000_000).contains(micros))
+        .ok_or_else(|| format!("a time slice cannot be {text}; allowed: from \"100us\" to \"1s\""))
+}
+
+fn check_unique(guests: &[Spanned<raw::Guest>]) -> Checked<()> {
+    let mut seen = BTreeMap::new();
+    for guest in guests {
+        let name = &guest.get_ref().name;
+        if seen.insert(name.get_ref().as_str(), ()).is_some() {
+            let message = format!("there are two guests named `{}`; every guest needs a name of its own", name.get_ref());
+            return Err((Some(name.span()), message));
+        }
+    }
+    Ok(())
+}
+
+/// Where names of files and test kernels are looked up.
+struct Places<'a> {
+    directory: &'a Path,
+    root: &'a Path,
+}
+
+impl Places<'_> {
+    fn guest(&self, raw: &raw::Guest) -> Checked<GuestSpec> {
+        let kernel = at(&raw.kernel, |text| self.kernel(text))?;
+        let pages = [("small", Pages::Small), ("large", Pages::Large)];
+        let reboots = [("stop", OnReboot::Stop), ("restart", OnReboot::Restart)];
+        let usual_initramfs = if kernel.is_debian() { Initramfs::Workload } else { Initramfs::None };
+        let usual_line = if kernel.is_debian() { LINUX_COMMAND_LINE } else { "" };
+        let domain = optional(&raw.domain, |name| check_name("a domain", name).map(|()| name.to_owned()))?;
+        let name = at(&raw.name, |name| check_name("a guest", name).map(|()| name.clone()))?;
+        Ok(GuestSpec {
+            memory_bytes: at(&raw.memory, |text| guest_memory(text))?,
+            initramfs: optional(&raw.initramfs, |text| self.initramfs(text))?.unwrap_or(usual_initramfs),
+            command_line: optional(&raw.command_line, command_line)?.unwrap_or_else(|| usual_line.to_owned()),
+            weight: raw.weight.as_ref().map(|value| at(value, |number| weight(*number))).transpose()?.unwrap_or(100),
+            // Without a word about it every guest is its own domain: sharing is the operator's decision.
+            domain: domain.unwrap_or_else(|| name.clone()),
+            pages: optional(&raw.pages, |word| choose("kind of pages", word, &pages))?.unwrap_or_default(),
+            on_reboot: optional(&raw.on_reboot, |word| choose("answer to a reboot", word, &reboots))?
+                .unwrap_or_default(),
+            kernel,
+            name,
+        })
+    }
+
+    fn kernel(&self, text: &str) -> Result<Kernel, String> {
+        match text {
+            "debian-cloud" => return Ok(Kernel::DebianCloud),
+            "debian-cloud-bzimage" => return Ok(Kernel::DebianCloudBzImage),
+            _ => {}
+        }
+        if let Some(name) = text.strip_prefix("test:") {
+            return self.test_kernel(name);
+        }
+        if !text.contains('/') {
+            return Err(format!(
+                "`{text}` is no kernel; allowed: \"debian-cloud\", \"debian-cloud-bzimage\", \"test:<name>\", or the path \
+                 of a file (with a `/` in it)"
+            ));
+        }
+        self.file(text).map(Kernel::File)
+    }
+
+    fn test_kernel(&self, name: &str) -> Result<Kernel, String> {
+        let guests = self.root.join("guest-tests/guests");
+        if check_name("a test kernel", name).is_ok() && guests.join(name).join("Cargo.toml").is_file() {
+            return Ok(Kernel::Test(name.to_owned()));
+        }
+        let entries = std::fs::read_dir(&guests).into_iter().flatten().flatten();
+        let mut known: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        known.sort();
+        Err(format!("there is no test kernel `{name}`; there are: {}", known.join(", ")))
+    }
+
+    fn initramfs(&self, text: &str) -> Result<Initramfs, String> {
+        match text {
+            "none" => Ok(Initramfs::None),
+            "workload" => Ok(Initramfs::Workload),
+            path if path.contains('/') => self.file(path).map(Initramfs::File),
+            _ => Err(format!(
+                "`{text}` is no RAM disk; allowed: \"workload\", \"none\", or the path of a file (with a `/` in it)"
+            )),
+        }
+    }
+
+    /// A file, relative to the guests file.
+    fn file(&self, path: &str) -> Result<PathBuf, String> {
+        let file = self.directory.join(path);
+        if file.is_file() { Ok(file) } else { Err(format!("there is no file {}", file.display())) }
+    }
+}
+
+fn guest_memory(text: &str) -> Result<u64, String> {
+    let bytes = values::bytes(text)?;
+    if bytes % 4096 != 0 {
+        return Err(format!("a guest cannot have {text}; memory comes in multiples of 4 KiB"));
+    }
+    // Pleat gives no guest memory above the 32-bit device hole.
+    if !((1 << 20)..=(3 << 30)).contains(&bytes) {
+        return Err(format!("a guest cannot have {text}; allowed: from \"1M\" to \"3G\""));
+    }
+    Ok(bytes)
+}
+
+fn weight(number: i64) -> Result<u32, String> {
+    u32::try_from(number)
+        .ok()
+        .filter(|weight| (1..=10_000).contains(weight))
+        .ok_or_else(|| format!("a weight cannot be {number}; allowed: 1 to 10000 (usual: 100)"))
+}
+
+fn command_line(text: &str) -> Result<String, String> {
+    // The boot protocol's limit for this kernel is 2,047 bytes and a terminating zero.
+    if text.len() > 2047 || text.contains(['\n', '\0']) {
+        return Err("a command line is one line of at most 2047 bytes".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+fn step(step: &Spanned<raw::Step>, guests: &[&str]) -> Checked<StepSpec> {
+    let raw = step.get_ref();
+    let when = match (&raw.at, &raw.on) {
+        (Some(time), None) => When::Micros(at(time, |text| values::micros(text))?),
+        (None, Some(event)) => at(event, |text| guest_event(text, guests))?,
+        _ => {
+            let message = "a [[script]] step has either `at = \"1.5s\"` or `on = \"guest:event\"`";
+            return Err((Some(step.span()), message.to_owned()));
+        }
+    };
+    let command = at(&raw.command, |text| match text.trim() {
+        "" => Err("the command is empty; the console's `help` lists what there is".to_owned()),
+        command => Ok(command.to_owned()),
+    })?;
+    Ok(StepSpec { when, command })
+}
+
+fn guest_event(text: &str, guests: &[&str]) -> Result<When, String> {
+    let Some((guest, event)) = text.split_once(':') else {
+        return Err(format!("`{text}` is no event of a guest; write \"guest:event\""));
+    };
+    known_guest(guest, guests)?;
+    check_name("an event", event)?;
+    Ok(When::Event { guest: guest.to_owned(), event: event.to_owned() })
+}
+
+fn known_guest(name: &str, guests: &[&str]) -> Result<(), String> {
+    if guests.contains(&name) {
+        return Ok(());
+    }
+    Err(format!("there is no guest `{name}`; there are: {}", guests.join(", ")))
+}
+
+fn expect(raw: &raw::Expect, guests: &[&str]) -> Checked<Expectation> {
+    let outcomes = [("ok", Outcome::Ok), ("failed", Outcome::Failed), ("cannot-run", Outcome::CannotRun)];
+    let guest = |(name, raw): (&Spanned<String>, &raw::GuestExpect)| {
+        at(name, |name| known_guest(name, guests))?;
+        Ok((name.get_ref().clone(), guest_expectation(raw)?))
+    };
+    let field = |(path, raw): (&Spanned<String>, &raw::Bound)| {
+        at(path, |path| match path.starts_with('/') {
+            true => Ok(()),
+            false => Err(format!("`{path}` is no path into the statistics record; write \"/host/frames_guests\"")),
+        })?;
+        Ok((path.get_ref().clone(), at(path, |_| bound(raw))?))
+    };
+    Ok(Expectation {
+        outcome: optional(&raw.outcome, |word| choose("outcome", word, &outcomes))?.unwrap_or_default(),
+        text: raw.text.clone(),
+        regex: patterns(&raw.regex)?,
+        forbid: patterns(&raw.forbid)?,
+        statistics: raw.statistics.iter().map(field).collect::<Checked<_>>()?,
+        guests: raw.guest.iter().map(guest).collect::<Checked<_>>()?,
+    })
+}
+
+fn guest_expectation(raw: &raw::GuestExpect) -> Checked<GuestExpectation> {
+    let states = ["running", "halted", "stopped", "crashed"].map(|state| (state, state));
+    let measure = |(name, raw): (&String, &raw::Bound)| {
+        let bound = bound(raw).map_err(|message| (None, format!("measure `{name}`: {message}")))?;
+        Ok((name.clone(), bound))
+    };
+    Ok(GuestExpectation {
+        state: optional(&raw.state, |word| choose("state of a guest", word, &states))?.map(str::to_owned),
+        reason: raw.reason.clone(),
+        events: raw.events.iter().map(event_name).collect::<Checked<_>>()?,
+        text: raw.text.clone(),
+        regex: patterns(&raw.regex)?,
+        measures: raw.measures.iter().map(measure).collect::<Checked<_>>()?,
+    })
+}
+
+fn patterns(raw: &[Spanned<String>]) -> Checked<Vec<Regex>> {
+    let pattern = |text: &String| Regex::new(text).map_err(|error| format!("`{text}` is no pattern: {error}"));
+    raw.iter().map(|text| at(text, pattern)).collect()
+}
+
+fn bound(raw: &raw::Bound) -> Result<Bound, String> {
+    if raw.min.is_none() && raw.max.is_none() && raw.equals.is_none() {
+        return Err("a bound needs at least one of `min`, `max` and `equals`".to_owned());
+    }
+    let equals = raw.equals.as_ref().map(|value| serde_json::to_value(value).map_err(|error| error.to_string()));
+    Ok(Bound { min: raw.min, max: raw.max, equals: equals.transpose()? })
+}

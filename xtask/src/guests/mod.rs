@@ -1,0 +1,173 @@
+//! The guests file: one TOML file that describes a machine, its guests and what must hold.
+//!
+//! [`raw`] is its form, [`check`] turns it into a [`Scenario`] or into messages with file and line.
+
+mod check;
+mod expect;
+mod names;
+mod raw;
+mod values;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+
+pub use check::read;
+pub use values::micros;
+pub use expect::{Bound, Expectation, GuestExpectation, Outcome};
+pub use pleat_bundle::config::{OnReboot, Pages};
+
+/// A checked guests file.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// The file's name without its ending.
+    pub name: String,
+    /// The file.
+    pub file: PathBuf,
+    /// One line about it.
+    pub about: String,
+    /// The machine it runs on.
+    pub machine: MachineSpec,
+    /// Milliseconds of guest time after which the run ends.
+    pub for_ms: Option<u64>,
+    /// The run ends when every guest has reported these.
+    pub until: Vec<String>,
+    /// The guests.
+    pub guests: Vec<GuestSpec>,
+    /// Console commands that run by themselves.
+    pub script: Vec<StepSpec>,
+    /// What must hold afterwards, when the file says something about that.
+    pub expect: Option<Expectation>,
+}
+
+/// The machine of a scenario.
+#[derive(Clone, Debug)]
+pub struct MachineSpec {
+    /// Which emulator.
+    pub kind: MachineKind,
+    /// Who starts Pleat on it.
+    pub boot: Boot,
+    /// MiB of memory.
+    pub memory_mib: u64,
+    /// Bochs's name of the processor model.
+    pub processor: String,
+    /// Microseconds of a time slice.
+    pub slice_us: u32,
+    /// Seconds of wall time after which the emulator is ended.
+    pub wall_seconds: u64,
+}
+
+/// Which emulator runs the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum MachineKind {
+    /// Nested QEMU/KVM where that can work, else Bochs.
+    Auto,
+    /// Bochs, which emulates VMX.
+    Bochs,
+    /// QEMU with KVM: needs a processor with VMX and nesting.
+    #[value(alias = "qemu-kvm")]
+    Qemu,
+    /// QEMU's own emulation: has no VMX, so Pleat says what is missing.
+    QemuTcg,
+}
+
+/// Who starts Pleat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Boot {
+    /// Our ROM and the boot bundle.
+    Rom,
+    /// The emulator's own BIOS and GRUB from an ISO image.
+    Iso,
+}
+
+/// A guest.
+#[derive(Clone, Debug)]
+pub struct GuestSpec {
+    /// Its name.
+    pub name: String,
+    /// Promised memory.
+    pub memory_bytes: u64,
+    /// Its kernel.
+    pub kernel: Kernel,
+    /// Its initial RAM disk.
+    pub initramfs: Initramfs,
+    /// The kernel's command line.
+    pub command_line: String,
+    /// Share of the processor.
+    pub weight: u32,
+    /// Guests of one domain trust each other.
+    pub domain: String,
+    /// With which pages its memory is backed.
+    pub pages: Pages,
+    /// What a reboot does.
+    pub on_reboot: OnReboot,
+}
+
+/// What a guest boots.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kernel {
+    /// Debian's cloud kernel as an uncompressed vmlinux.
+    DebianCloud,
+    /// Debian's cloud kernel as it is packaged.
+    DebianCloudBzImage,
+    /// One of our test kernels, by its directory below guest-tests/guests.
+    Test(String),
+    /// A file.
+    File(PathBuf),
+}
+
+impl Kernel {
+    /// It is a Linux kernel as far as we know.
+    #[must_use]
+    pub const fn is_debian(&self) -> bool {
+        matches!(self, Self::DebianCloud | Self::DebianCloudBzImage)
+    }
+}
+
+/// A guest's initial RAM disk.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Initramfs {
+    /// None.
+    None,
+    /// Busybox and the workload that checks itself.
+    Workload,
+    /// A file.
+    File(PathBuf),
+}
+
+/// A console command that runs by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StepSpec {
+    /// When.
+    pub when: When,
+    /// The command.
+    pub command: String,
+}
+
+/// When a command runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum When {
+    /// Microseconds after the first guest's entry.
+    Micros(u64),
+    /// When this guest reports this event.
+    Event {
+        /// The guest.
+        guest: String,
+        /// The event.
+        event: String,
+    },
+}
+
+/// The command line of a Linux guest whose file gives none.
+///
+/// `cryptomgr.notests` saves 741 M instructions of self tests, `reboot=p` makes a reboot a write to port
+/// 0xCF9, `quiet` saves an exit for each character. The rest keeps a small guest small: no security
+/// modules, no page counters, no IPv6, and hash tables sized for 128 MiB rather than for a server.
+pub const LINUX_COMMAND_LINE: &str = "console=ttyS0 cryptomgr.notests reboot=p quiet printk.devkmsg=on lsm= apparmor=0 \
+     cgroup_disable=memory ipv6.disable=1 dhash_entries=1024 ihash_entries=1024 thash_entries=64 uhash_entries=256";
+
+/// The name of a scenario: its file's name without the ending.
+fn name_of(file: &Path) -> String {
+    file.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+}

@@ -1,0 +1,103 @@
+//! The guests file as serde sees it. Values that can be wrong in themselves keep their position.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct File {
+    #[serde(default)]
+    pub about: String,
+    #[serde(default)]
+    pub machine: Machine,
+    #[serde(default)]
+    pub run: Run,
+    #[serde(default)]
+    pub guest: Vec<Spanned<Guest>>,
+    #[serde(default)]
+    pub script: Vec<Spanned<Step>>,
+    pub expect: Option<Expect>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Machine {
+    pub kind: Option<Spanned<String>>,
+    pub boot: Option<Spanned<String>>,
+    pub memory: Option<Spanned<String>>,
+    pub processor: Option<Spanned<String>>,
+    pub slice: Option<Spanned<String>>,
+    pub wall_limit: Option<Spanned<String>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Run {
+    #[serde(rename = "for")]
+    pub for_time: Option<Spanned<String>>,
+    #[serde(default)]
+    pub until: Vec<Spanned<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Guest {
+    pub name: Spanned<String>,
+    pub memory: Spanned<String>,
+    pub kernel: Spanned<String>,
+    pub initramfs: Option<Spanned<String>>,
+    pub command_line: Option<Spanned<String>>,
+    pub weight: Option<Spanned<i64>>,
+    pub domain: Option<Spanned<String>>,
+    pub pages: Option<Spanned<String>>,
+    pub on_reboot: Option<Spanned<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Step {
+    pub at: Option<Spanned<String>>,
+    pub on: Option<Spanned<String>>,
+    pub command: Spanned<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Expect {
+    pub outcome: Option<Spanned<String>>,
+    #[serde(default)]
+    pub text: Vec<String>,
+    #[serde(default)]
+    pub regex: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub forbid: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub statistics: BTreeMap<Spanned<String>, Bound>,
+    #[serde(default)]
+    pub guest: BTreeMap<Spanned<String>, GuestExpect>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GuestExpect {
+    pub state: Option<Spanned<String>>,
+    pub reason: Option<String>,
+    #[serde(default)]
+    pub events: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub text: Vec<String>,
+    #[serde(default)]
+    pub regex: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub measures: BTreeMap<String, Bound>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bound {
+    pub min: Option<i64>,
+    pub max: Option<i64>,
+    pub equals: Option<toml::Value>,
+}

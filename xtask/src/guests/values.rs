@@ -1,0 +1,74 @@
+//! Values with units: sizes and times, as people write them.
+
+/// Bytes of a size such as `128M`, `64K`, `1G` or `512MiB`; units are powers of 1,024.
+pub fn bytes(text: &str) -> Result<u64, String> {
+    let wrong = || format!("`{text}` is no size; write a number with K, M or G, for example \"128M\"");
+    let (number, unit) = split(text).ok_or_else(wrong)?;
+    let shift = match unit.trim_end_matches("iB").trim_end_matches('B') {
+        "" if unit.is_empty() => 0,
+        "K" => 10,
+        "M" => 20,
+        "G" => 30,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    number.checked_mul(1 << shift).filter(|bytes| *bytes != 0).ok_or_else(wrong)
+}
+
+/// Microseconds of a time such as `1.5s`, `20ms`, `500us` or `3m`.
+pub fn micros(text: &str) -> Result<u64, String> {
+    let wrong = || format!("`{text}` is no time; write a number with us, ms, s or m, for example \"1.5s\"");
+    let (number, unit) = split(text).ok_or_else(wrong)?;
+    let scale = match unit {
+        "us" => 1,
+        "ms" => 1_000,
+        "s" => 1_000_000,
+        "m" => 60_000_000,
+        _ => return Err(wrong()),
+    };
+    decimal(number, scale).ok_or_else(wrong)
+}
+
+/// A decimal number times a power-of-ten-like scale, without rounding through floating point.
+fn decimal(number: &str, scale: u64) -> Option<u64> {
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let mut total = whole.parse::<u64>().ok()?.checked_mul(scale)?;
+    let mut unit = scale;
+    for digit in fraction.chars() {
+        unit /= 10;
+        total = total.checked_add(u64::from(digit.to_digit(10)?) * unit)?;
+    }
+    Some(total)
+}
+
+fn split(text: &str) -> Option<(&str, &str)> {
+    let text = text.trim();
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    (!number.is_empty()).then_some((number, unit.trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{bytes, micros};
+
+    #[test]
+    fn sizes_have_binary_units() {
+        assert_eq!(bytes("128M"), Ok(128 << 20));
+        assert_eq!(bytes("64 KiB"), Ok(64 << 10));
+        assert_eq!(bytes("4096"), Ok(4096));
+        for wrong in ["", "M", "1.5G", "128m", "12X", "0M", "99999999999999G"] {
+            assert!(bytes(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn times_have_decimal_fractions() {
+        assert_eq!(micros("1.5s"), Ok(1_500_000));
+        assert_eq!(micros("20ms"), Ok(20_000));
+        assert_eq!(micros("3m"), Ok(180_000_000));
+        for wrong in ["", "s", "1.5", "1.5h", "-1s", "1.x s"] {
+            assert!(micros(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Bochs: the emulator with VMX.
+
+use std::fmt::Write;
+use std::fs::{self, File};
+
+use anyhow::{Context, Result};
+
+use super::emulator::{Emulator, LineFilter};
+use super::{BOCHS_HZ, Media, Start};
+use crate::context::Context as Session;
+use crate::tools::{Found, Tool};
+
+/// Seconds since 1970 at which the board's clock starts, so that runs repeat: 2026-01-01 00:00 UTC.
+const CLOCK_START: u64 = 1_767_225_600;
+
+/// Starts Bochs in the run's directory.
+pub fn start(session: &Session, start: &Start<'_>) -> Result<Emulator> {
+    let bochs = session.tools.get(Tool::Bochs)?;
+    let rc = start.directory.join("bochsrc");
+    fs::write(&rc, configuration(&bochs, start)?).with_context(|| format!("cannot write {}", rc.display()))?;
+    // Debian's Bochs has the debugger built in; it waits for the command to continue.
+    let go = start.directory.join("debugger-commands");
+    fs::write(&go, "c\n").with_context(|| format!("cannot write {}", go.display()))?;
+    let errors = File::create(start.directory.join("bochs.err")).context("cannot make bochs.err")?;
+    let mut command = bochs.command();
+    command.current_dir(start.directory).args(["-q", "-unlock", "-f", "bochsrc"]);
+    command.env("TERM", "xterm").stdin(File::open(&go)?).stderr(errors);
+    Emulator::spawn(command, Box::new(DebuggerFilter { is_running: false }))
+}
+
+fn configuration(bochs: &Found, start: &Start<'_>) -> Result<String> {
+    let spec = start.spec;
+    let mut rc = String::new();
+    let mut line = |text: String| writeln!(rc, "{text}");
+    line("display_library: term".to_owned())?;
+    line(format!("megs: {}", spec.memory_mib))?;
+    match start.media {
+        Media::Rom(files) => {
+            line(format!("romimage: file={}", files.rom.display()))?;
+            line(format!("optramimage1: file={}, address={:#x}", files.bundle.display(), pleat_bundle::handover::BUNDLE_BASE))?;
+        }
+        Media::Iso(iso) => {
+            line(format!("romimage: file={}", bochs.file("/usr/share/bochs/BIOS-bochs-latest").display()))?;
+            line(format!("vgaromimage: file={}", bochs.file("/usr/share/vgabios/vgabios.bin").display()))?;
+            line("ata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14".to_owned())?;
+            line(format!("ata0-master: type=cdrom, path={}, status=inserted", iso.display()))?;
+            line("boot: cdrom".to_owned())?;
+        }
+    }
+    line(format!(
+        "cpu: model={}, count=1, ips={BOCHS_HZ}, reset_on_triple_fault=0, ignore_bad_msrs=0",
+        spec.processor
+    ))?;
+    // Not coupled to real time: the same inputs give the same instruction stream.
+    line(format!("clock: sync=none, time0={CLOCK_START}"))?;
+    line("port_e9_hack: enabled=1".to_owned())?;
+    match start.console_port {
+        Some(port) => line(format!("com1: enabled=1, mode=socket-client, dev=localhost:{port}"))?,
+        None => line("com1: enabled=1, mode=file, dev=com1.out".to_owned())?,
+    }
+    line("com2: enabled=1, mode=file, dev=com2.out".to_owned())?;
+    line("log: bochs.log".to_owned())?;
+    line("panic: action=fatal".to_owned())?;
+    line("error: action=report".to_owned())?;
+    line("info: action=ignore".to_owned())?;
+    line("debug: action=ignore".to_owned())?;
+    Ok(rc)
+}
+
+/// The debugger's banner and prompt come before the stream, its last word after it.
+struct DebuggerFilter {
+    is_running: bool,
+}
+
+impl LineFilter for DebuggerFilter {
+    fn keep<'a>(&mut self, line: &'a str) -> Option<&'a str> {
+        if !self.is_running {
+            self.is_running = line.starts_with("<bochs:1>");
+            return None;
+        }
+        // Where it stopped: `(0).[131] [0x0000000f00fe] f000:00fe ...`, or the next prompt.
+        let is_debugger = line.starts_with("(0).[") || line.starts_with("<bochs:") || line.starts_with("Next at t=");
+        (!is_debugger).then_some(line)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{DebuggerFilter, LineFilter};
+
+    #[test]
+    fn the_debuggers_words_are_kept_out() {
+        let said = ["Next at t=0", "(0) [0xfff0] jmpf", "<bochs:1> c", "{\"t\":1}", "raw", "(0).[131] [0x00] out"];
+        let mut filter = DebuggerFilter { is_running: false };
+        let kept: Vec<&str> = said.iter().filter_map(|line| filter.keep(line)).collect();
+        assert_eq!(kept, ["{\"t\":1}", "raw"]);
+    }
+}

@@ -1,0 +1,45 @@
+//! QEMU: with KVM where nesting works, else its own emulation, which has no VMX.
+
+use std::fs::File;
+use std::process::Stdio;
+
+use anyhow::{Context, Result};
+use pleat_bundle::handover::{BUNDLE_BASE, QEMU_EXIT_PORT};
+
+use super::emulator::{Emulator, KeepAll};
+use super::{Kind, Media, Start};
+use crate::context::Context as Session;
+use crate::tools::Tool;
+
+/// Starts QEMU in the run's directory.
+pub fn start(session: &Session, kind: Kind, start: &Start<'_>) -> Result<Emulator> {
+    let qemu = session.tools.get(Tool::Qemu)?;
+    let errors = File::create(start.directory.join("qemu.err")).context("cannot make qemu.err")?;
+    let mut command = qemu.command();
+    command.current_dir(start.directory).args(["-nodefaults", "-display", "none", "-no-reboot", "-M", "pc"]);
+    if qemu.is_unpacked() {
+        for directory in ["/usr/share/qemu", "/usr/share/seabios", "/usr/lib/ipxe/qemu"] {
+            command.arg("-L").arg(qemu.file(directory));
+        }
+    }
+    match kind {
+        Kind::QemuKvm => command.args(["-accel", "kvm", "-cpu", "host"]),
+        _ => command.args(["-accel", "tcg", "-cpu", "max"]),
+    };
+    command.arg("-m").arg(format!("{}M", start.spec.memory_mib));
+    command.args(["-debugcon", "stdio", "-global", "isa-debugcon.readback=0xe9"]);
+    command.arg("-device").arg(format!("isa-debug-exit,iobase={QEMU_EXIT_PORT:#x},iosize=4"));
+    match start.console_port {
+        Some(port) => command.arg("-serial").arg(format!("tcp:127.0.0.1:{port}")),
+        None => command.args(["-serial", "null"]),
+    };
+    match start.media {
+        Media::Rom(files) => {
+            let loader = format!("loader,file={},addr={BUNDLE_BASE:#x},force-raw=on", files.bundle.display());
+            command.arg("-bios").arg(&files.rom).args(["-device", &loader])
+        }
+        Media::Iso(iso) => command.arg("-cdrom").arg(iso).args(["-boot", "d"]),
+    };
+    command.stdin(Stdio::null()).stderr(errors);
+    Emulator::spawn(command, Box::new(KeepAll))
+}

@@ -1,0 +1,129 @@
+//! One run of a scenario: pack, start, listen, end, judge.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use serde_json::{Value, json};
+
+use crate::build::{self, BootOptions};
+use crate::console::Console;
+use crate::context::Context;
+use crate::guests::{Boot, MachineKind, Scenario};
+use crate::machine::{self, BOCHS_HZ, Emulator, Kind, Media, Said, Start};
+use crate::stream::{Record, Transcript};
+use crate::verdict;
+
+/// Set by Ctrl-C: every run ends its emulator and returns.
+pub static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// How long an emulator may take to end once it has said that it will.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How often a waiting run looks at the clock and at Ctrl-C.
+const BEAT: Duration = Duration::from_millis(100);
+
+/// How the emulator came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// By itself.
+    ByItself,
+    /// We ended it at the wall-clock limit.
+    TimedOut,
+    /// Somebody pressed Ctrl-C, or the keys for leaving.
+    ByHand,
+}
+
+/// What came of a run.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Which emulator it was.
+    pub kind: Kind,
+    /// Everything that was said.
+    pub transcript: Transcript,
+    /// What is wrong; empty when all is well.
+    pub failures: Vec<String>,
+    /// Wall time of the emulator.
+    pub took: Duration,
+    /// Logs and configuration of the run.
+    pub directory: PathBuf,
+}
+
+impl Outcome {
+    /// The statistics record with what only xtask knows.
+    #[must_use]
+    pub fn statistics(&self) -> Value {
+        let mut record = self.transcript.statistics.clone().unwrap_or_else(|| json!({ "schema": 1 }));
+        if let Some(fields) = record.as_object_mut() {
+            fields.shift_insert(1.min(fields.len()), "machine".to_owned(), json!(self.kind.name()));
+            fields.insert("outcome".to_owned(), json!(if self.failures.is_empty() { "ok" } else { "failed" }));
+            fields.insert("failures".to_owned(), json!(self.failures));
+        }
+        record
+    }
+}
+
+/// Runs a scenario whose programs are built. Every record goes to `listen` as it comes.
+pub fn run(
+    context: &Context,
+    scenario: &Scenario,
+    wish: MachineKind,
+    mut console: Option<Console>,
+    mut listen: impl FnMut(&Record),
+) -> Result<Outcome> {
+    let kind = machine::choose(wish)?;
+    let directory = context.paths.fresh_run(&scenario.name)?;
+    let tsc_hz = (kind == Kind::Bochs).then_some(BOCHS_HZ);
+    let options = BootOptions { tsc_hz, is_interactive: console.is_some() };
+    let files = build::pack(context, scenario, options, &directory)?;
+    let iso = match scenario.machine.boot {
+        Boot::Rom => None,
+        Boot::Iso => Some(crate::image::make(context, &files, &directory.join("pleat.iso"))?),
+    };
+    let media = iso.as_deref().map_or(Media::Rom(&files), Media::Iso);
+    let console_port = console.as_ref().map(Console::port);
+    let start = Start { spec: &scenario.machine, media, directory: &directory, console_port };
+    let began = Instant::now();
+    let emulator = machine::start(context, kind, &start)?;
+    if let Some(console) = &mut console {
+        console.connect()?;
+    }
+    let mut transcript = Transcript::default();
+    let limit = console.is_none().then(|| began + Duration::from_secs(scenario.machine.wall_seconds));
+    let ending = hear(&emulator, limit, console.as_ref(), |record| {
+        transcript.add(&record);
+        listen(&record);
+    });
+    if ending == Ending::ByItself {
+        emulator.finish(PATIENCE);
+    } else {
+        drop(emulator);
+    }
+    drop(console);
+    transcript.write_logs(&directory).context("cannot write the logs")?;
+    let failures = verdict::failures(scenario, &transcript, ending);
+    Ok(Outcome { kind, transcript, failures, took: began.elapsed(), directory })
+}
+
+/// Reads the stream until the emulator ends or has to be ended.
+fn hear(emulator: &Emulator, limit: Option<Instant>, console: Option<&Console>, mut take: impl FnMut(Record)) -> Ending {
+    loop {
+        let has_ended = match emulator.next(Instant::now() + BEAT) {
+            Said::Line(line) => {
+                take(Record::parse(&line));
+                false
+            }
+            Said::End => true,
+            Said::Nothing => false,
+        };
+        if has_ended {
+            return Ending::ByItself;
+        }
+        if INTERRUPTED.load(Ordering::Relaxed) || console.is_some_and(Console::wants_out) {
+            return Ending::ByHand;
+        }
+        if limit.is_some_and(|limit| Instant::now() > limit) {
+            return Ending::TimedOut;
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! The record stream: JSON lines from the hypervisor, raw text from whoever ran before it.
+
+mod record;
+mod transcript;
+mod view;
+
+pub use record::{Kind, Record};
+pub use transcript::{GuestTranscript, Transcript};
+pub use view::{Lines, View};

@@ -1,0 +1,205 @@
+//! The distribution's packages without root: `apt-get` with its state and cache below our directory.
+//!
+//! Downloading needs no lock on the system's database and no right to write to it; apt checks the
+//! packages' hashes against signed lists, so what arrives is what the distribution made.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::{process, progress};
+
+/// Access to the distribution's packages.
+#[derive(Debug)]
+pub struct Packages {
+    directory: PathBuf,
+    status: PathBuf,
+    has_own_lists: bool,
+}
+
+/// One package file to download.
+#[derive(Debug, PartialEq, Eq)]
+struct Wanted {
+    file: String,
+    bytes: u64,
+}
+
+impl Packages {
+    /// With `ignores_installed`, everything but the C runtime counts as missing.
+    pub fn new(directory: PathBuf, ignores_installed: bool) -> Result<Self> {
+        for part in ["lists/partial", "cache/archives/partial"] {
+            fs::create_dir_all(directory.join(part))
+                .with_context(|| format!("cannot make directories below {}", directory.display()))?;
+        }
+        let empty = directory.join("status-of-nothing");
+        fs::write(&empty, "").with_context(|| format!("cannot write {}", empty.display()))?;
+        let status = if ignores_installed { empty } else { PathBuf::from("/var/lib/dpkg/status") };
+        let has_own_lists = directory.join("lists-are-fetched").exists();
+        Ok(Self { directory, status, has_own_lists })
+    }
+
+    /// Downloads packages and what they need and this system has not; returns the package files.
+    pub fn download(&self, packages: &[&str]) -> Result<Vec<PathBuf>> {
+        if let Ok(files) = self.try_download(packages) {
+            return Ok(files);
+        }
+        // Lists that are missing or so old that the files they name are gone: fetch our own.
+        self.refresh()?;
+        let fresh = Self { directory: self.directory.clone(), status: self.status.clone(), has_own_lists: true };
+        fresh.try_download(packages).with_context(|| {
+            format!(
+                "the packages {} cannot be fetched from this system's package sources (/etc/apt); \
+                 is the network there? Installing them by hand works too: apt-get install {}",
+                packages.join(", "),
+                packages.join(" ")
+            )
+        })
+    }
+
+    /// Downloads one package without its dependencies.
+    pub fn download_alone(&self, package: &str) -> Result<PathBuf> {
+        let directory = self.archives();
+        let mut command = self.command("apt-get");
+        command.current_dir(&directory).args(["--print-uris", "-qq", "download", package]);
+        let wanted = parse_uris(&process::text(&mut command)?);
+        let Some(wanted) = wanted.into_iter().next() else { bail!("apt-get knows no file for {package}") };
+        let mut command = self.command("apt-get");
+        command.current_dir(&directory).args(["-qq", "download", package]);
+        self.watch(package, wanted.bytes, command)?;
+        Ok(directory.join(wanted.file))
+    }
+
+    /// What a meta package depends on, by a prefix of the name.
+    pub fn dependency(&self, meta_package: &str, prefix: &str) -> Result<String> {
+        match self.try_dependency(meta_package, prefix) {
+            Ok(name) => Ok(name),
+            Err(_) => {
+                self.refresh()?;
+                let fresh = Self { has_own_lists: true, directory: self.directory.clone(), status: self.status.clone() };
+                fresh.try_dependency(meta_package, prefix)
+            }
+        }
+    }
+
+    fn try_dependency(&self, meta_package: &str, prefix: &str) -> Result<String> {
+        let text = process::text(self.command("apt-cache").args(["depends", meta_package]))?;
+        text.lines()
+            .filter_map(|line| line.trim().strip_prefix("Depends: "))
+            .find(|name| name.starts_with(prefix))
+            .map(str::to_owned)
+            .with_context(|| format!("the package {meta_package} depends on no {prefix}*"))
+    }
+
+    fn try_download(&self, packages: &[&str]) -> Result<Vec<PathBuf>> {
+        let install = |extra: &[&str]| {
+            let mut command = self.command("apt-get");
+            command.args(["-y", "-qq", "--no-install-recommends"]).args(extra).arg("install").args(packages);
+            command
+        };
+        // With `--reinstall` the packages themselves are fetched even where the system has them.
+        let listed = parse_uris(&process::text(&mut install(&["--reinstall", "--print-uris"]))?);
+        let wanted: Vec<Wanted> = listed.into_iter().filter(|wanted| !is_runtime(&wanted.file)).collect();
+        if wanted.is_empty() {
+            bail!("apt-get names no files for {}", packages.join(", "));
+        }
+        let total = wanted.iter().map(|wanted| wanted.bytes).sum();
+        self.watch(packages[0], total, install(&["--reinstall", "--download-only"]))?;
+        Ok(wanted.into_iter().map(|wanted| self.archives().join(wanted.file)).collect())
+    }
+
+    /// Fetches package lists of the system's sources into our directory. A source that does not answer
+    /// (a vendor's, say) is no failure as long as the packages are found afterwards.
+    fn refresh(&self) -> Result<()> {
+        let bar = progress::spinner("fetching the distribution's package lists");
+        let own = Self { directory: self.directory.clone(), status: self.status.clone(), has_own_lists: true };
+        let outcome = process::run(own.command("apt-get").args(["-qq", "update"]));
+        bar.finish_and_clear();
+        if let Err(error) = outcome {
+            eprintln!("xtask: some package lists could not be fetched: {error}");
+        }
+        fs::write(self.directory.join("lists-are-fetched"), "").context("cannot note that lists were fetched")
+    }
+
+    /// Runs a download while showing how much has arrived.
+    fn watch(&self, name: &str, total: u64, mut command: Command) -> Result<()> {
+        let mib = total.div_ceil(1 << 20);
+        let bar = progress::bytes(&format!("fetching {name} ({mib} MiB)"), total);
+        let before = size_below(&self.archives());
+        let archives = self.archives();
+        let watcher = bar.clone();
+        let counting = std::thread::spawn(move || {
+            while !watcher.is_finished() {
+                watcher.set_position(size_below(&archives).saturating_sub(before));
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        });
+        let outcome = process::run(&mut command);
+        bar.finish_and_clear();
+        counting.join().ok();
+        outcome.map(drop)
+    }
+
+    fn archives(&self) -> PathBuf {
+        self.directory.join("cache/archives")
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        let mut set = |name: &str, value: &str| {
+            command.arg("-o").arg(format!("{name}={value}"));
+        };
+        let path = |path: &Path| path.display().to_string();
+        // No lock is needed for what only reads the system's state and writes to our directory.
+        set("Debug::NoLocking", "1");
+        set("APT::Sandbox::User", "root");
+        set("Acquire::Retries", "3");
+        set("Acquire::http::Timeout", "30");
+        set("Dir::State::status", &path(&self.status));
+        set("Dir::Cache", &path(&self.directory.join("cache")));
+        if self.has_own_lists {
+            set("Dir::State::lists", &path(&self.directory.join("lists")));
+        }
+        command.env("LC_ALL", "C").env("DEBIAN_FRONTEND", "noninteractive");
+        command
+    }
+}
+
+/// The C runtime that every program on this system already uses: a second copy beside the system's
+/// dynamic loader would not fit it.
+fn is_runtime(file: &str) -> bool {
+    ["libc6_", "libgcc-s1_", "gcc-12-base_", "libcrypt1_"].iter().any(|name| file.starts_with(name))
+}
+
+/// Parses lines of `apt-get --print-uris`: `'uri' file bytes hash`.
+fn parse_uris(text: &str) -> Vec<Wanted> {
+    let parse = |line: &str| {
+        let mut words = line.strip_prefix('\'')?.split_once("' ")?.1.split(' ');
+        Some(Wanted { file: words.next()?.to_owned(), bytes: words.next()?.parse().ok()? })
+    };
+    text.lines().filter_map(parse).collect()
+}
+
+fn size_below(directory: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(directory) else { return 0 };
+    entries
+        .flatten()
+        .filter_map(|entry| {
+            let metadata = entry.metadata().ok()?;
+            Some(if metadata.is_dir() { size_below(&entry.path()) } else { metadata.len() })
+        })
+        .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Wanted, parse_uris};
+
+    #[test]
+    fn uris_are_parsed_and_noise_is_skipped() {
+        let text = "Reading lists\n'http://m/p/bochs_2.7_amd64.deb' bochs_2.7_amd64.deb 1234 SHA256:ab\n";
+        assert_eq!(parse_uris(text), [Wanted { file: "bochs_2.7_amd64.deb".into(), bytes: 1234 }]);
+    }
+}
