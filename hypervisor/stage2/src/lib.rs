@@ -25,6 +25,9 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
+extern crate std;
+
 mod audit;
 mod codec;
 mod error;

@@ -42,7 +42,7 @@ impl Stage2 {
     /// No processor may run the guest meanwhile: a dirty bit set in the table after it was read here
     /// would be lost.
     pub fn collapse<M: TableMemory>(&mut self, memory: &mut M, gfn: Gfn) -> Result<PendingFlush, Error> {
-        let (place, table) = self.small_table(memory, gfn)?;
+        let (place, table) = self.table_below(memory, gfn, Level::Two)?;
         let whole = self.whole_of(memory, table, gfn)?;
         memory.store(place.table, place.index, Entry::Leaf(whole).encode());
         self.counters
@@ -52,28 +52,32 @@ impl Stage2 {
         Ok(self.retire_table(table))
     }
 
-    /// Gives back the table of a 2 MiB block of which all pages are absent for the same reason; the
-    /// block can then be mapped large again.
-    pub fn fold<M: TableMemory>(&mut self, memory: &mut M, gfn: Gfn) -> Result<PendingFlush, Error> {
-        let (place, table) = self.small_table(memory, gfn)?;
-        let first = Entry::decode(memory.load(table, 0), Level::One)?;
-        let Entry::Absent(absent) = first else {
-            return Err(Bug::WrongState(gfn).into());
-        };
-        let all_same = (1..ENTRIES).all(|index| memory.load(table, index) == first.encode());
-        if !all_same {
+    /// Gives back the table below the 2 MiB or 1 GiB around `gfn`, if all that it says is that every page
+    /// is absent for the same reason; the block can then be mapped as a whole again.
+    pub fn fold<M: TableMemory>(
+        &mut self,
+        memory: &mut M,
+        gfn: Gfn,
+        size: PageSize,
+    ) -> Result<PendingFlush, Error> {
+        let (place, table) = self.table_below(memory, gfn, Level::of(size))?;
+        let below = place.level.below().ok_or(Bug::WrongSize(gfn))?;
+        let first = Entry::decode(memory.load(table, 0), below)?;
+        let is_same = |index| memory.load(table, index) == first.encode();
+        let is_absent = matches!(first, Entry::Absent(_)) && (1..ENTRIES).all(is_same);
+        if !is_absent {
             return Err(Bug::WrongState(gfn).into());
         }
-        memory.store(place.table, place.index, Entry::Absent(absent).encode());
-        self.counters.remove_table(Level::One);
+        memory.store(place.table, place.index, first.encode());
+        self.counters.remove_table(below);
         Ok(self.retire_table(table))
     }
 
-    /// The page directory entry above the small pages around `gfn`, and the table that it points to.
-    fn small_table<M: TableMemory>(&self, memory: &M, gfn: Gfn) -> Result<(Place, Hfn), Bug> {
-        let place = self.walk(memory, gfn, Level::Two)?;
+    /// The entry of this level for `gfn`, and the table that it points to.
+    fn table_below<M: TableMemory>(&self, memory: &M, gfn: Gfn, level: Level) -> Result<(Place, Hfn), Bug> {
+        let place = self.walk(memory, gfn, level)?;
         match place.entry {
-            Entry::Table(table) if place.level == Level::Two => Ok((place, table)),
+            Entry::Table(table) if place.level == level => Ok((place, table)),
             _ => Err(Bug::WrongSize(gfn)),
         }
     }

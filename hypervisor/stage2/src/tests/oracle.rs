@@ -1,0 +1,62 @@
+//! A walker that knows the SDM and nothing of the codec: what a processor would make of the tables.
+
+use pleat_types::Hfn;
+
+use super::memory::{FakeMemory, TRAP};
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum View {
+    /// With our kind: 0 hole, 1 untouched, 2 ballooned, 3 device.
+    Absent(u64),
+    Mapped {
+        frame: u64,
+        size: u64,
+        is_writable: bool,
+        accessed: bool,
+        dirty: bool,
+    },
+    Broken,
+}
+
+pub fn view(memory: &FakeMemory, root: Hfn, gfn: u64) -> View {
+    match place(memory, root, gfn) {
+        Some((_, _, raw, _)) if raw & 7 == 0 && raw >> 3 < 4 => View::Absent(raw >> 3),
+        Some((_, _, raw, level)) => mapped(raw, level, gfn),
+        None => View::Broken,
+    }
+}
+
+/// Table, index, raw entry and level (0 to 3) where the walk ends; `None` if it ends nowhere good.
+pub fn place(memory: &FakeMemory, root: Hfn, gfn: u64) -> Option<(Hfn, usize, u64, u32)> {
+    let mut table = root;
+    for level in (0..4).rev() {
+        let index = usize::try_from((gfn >> (9 * level)) & 511).unwrap();
+        let raw = memory.raw(table, index)?;
+        let is_leaf = level == 0 || raw & 0x80 != 0;
+        if raw & 7 == 0 || is_leaf {
+            return Some((table, index, raw, level));
+        }
+        // Everything is allowed on the way down; the leaf decides. Reserved bits 6:3 (SDM table 28-6).
+        if raw & 0x7f != 7 {
+            return None;
+        }
+        table = Hfn::new(raw >> 12);
+    }
+    None
+}
+
+fn mapped(raw: u64, level: u32, gfn: u64) -> View {
+    let size = 1 << (9 * level);
+    let first = (raw >> 12) & 0xff_ffff_ffff;
+    let is_write_back = raw & 0x78 == 0x30;
+    if level == 3 || !is_write_back || raw & 5 != 5 || first % size != 0 || first == TRAP {
+        return View::Broken;
+    }
+    View::Mapped {
+        frame: first + gfn % size,
+        size,
+        is_writable: raw & 2 != 0,
+        accessed: raw & 0x100 != 0,
+        dirty: raw & 0x200 != 0,
+    }
+}
