@@ -5,7 +5,13 @@
 fn main() {
     let script = format!("{}/../../runtime/kernel.ld", env!("CARGO_MANIFEST_DIR"));
     println!("cargo::rerun-if-changed={script}");
-    for argument in ["-nostdlib", "-nostartfiles", "-static", "-no-pie", "-Wl,--build-id=none"] {
+    for argument in [
+        "-nostdlib",
+        "-nostartfiles",
+        "-static",
+        "-no-pie",
+        "-Wl,--build-id=none",
+    ] {
         println!("cargo::rustc-link-arg-bins={argument}");
     }
     println!("cargo::rustc-link-arg-bins=-T{script}");

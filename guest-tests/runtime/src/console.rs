@@ -35,7 +35,10 @@ impl Write for Buffer {
 
 /// Writes formatted text to the console; the macros' other half.
 pub fn print(arguments: fmt::Arguments<'_>) {
-    let mut buffer = Buffer { bytes: [0; TEXT_MAX], len: 0 };
+    let mut buffer = Buffer {
+        bytes: [0; TEXT_MAX],
+        len: 0,
+    };
     // A formatter of ours does not fail, and there is nowhere to report it.
     let _ = buffer.write_fmt(arguments);
     buffer.flush();

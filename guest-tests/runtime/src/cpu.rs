@@ -199,3 +199,39 @@ pub fn poke(address: u64, value: u32) {
     // SAFETY: see the module's note; written as an instruction because the address may be anything.
     unsafe { asm!("mov [{}], {:e}", in(reg) address, in(reg) value, options(nostack)) }
 }
+
+/// REP OUTSB of a text.
+pub fn string_out(port: u16, text: &[u8]) {
+    // SAFETY: reads the slice; the direction flag is clear in compiled code.
+    unsafe {
+        asm!("rep outsb", in("dx") port, inout("rsi") text.as_ptr() => _, inout("rcx") text.len() => _,
+             options(nostack));
+    }
+}
+
+/// REP INSB into a buffer.
+pub fn string_in(port: u16, buffer: &mut [u8]) {
+    // SAFETY: writes the slice; the direction flag is clear in compiled code.
+    unsafe {
+        asm!("rep insb", in("dx") port, inout("rdi") buffer.as_mut_ptr() => _, inout("rcx") buffer.len() => _,
+             options(nostack));
+    }
+}
+
+/// Jumps to an address.
+pub fn jump(address: u64) -> ! {
+    // SAFETY: see the module's note; whatever is there runs, on a stack of its own.
+    unsafe { asm!("jmp {}", in(reg) address, options(noreturn)) }
+}
+
+/// Loads a stack pointer and pushes until something happens.
+pub fn push_at(stack: u64) -> ! {
+    // SAFETY: see the module's note; it never comes back.
+    unsafe { asm!("mov rsp, {}", "2: push rax", "jmp 2b", in(reg) stack, options(noreturn)) }
+}
+
+/// Loops for ever; with interrupts off nothing but a host can end it.
+pub fn spin_for_ever() -> ! {
+    // SAFETY: no state is touched.
+    unsafe { asm!("2: jmp 2b", options(noreturn)) }
+}

@@ -47,7 +47,11 @@ impl Registers {
     /// masked, seeded rounding.
     #[must_use]
     pub fn seeded(random: &mut Random) -> Self {
-        let mut set = Self { fxsave: [0; 64], ymm: [[0; 4]; 16], gprs: [0; 9] };
+        let mut set = Self {
+            fxsave: [0; 64],
+            ymm: [[0; 4]; 16],
+            gprs: [0; 9],
+        };
         let rounding = random.next_u64() & 3;
         set.fxsave[0] = X87_CONTROL_DEFAULT | rounding << 10 | X87_ALL_IN_USE << 32;
         set.fxsave[MXCSR_WORD] = MXCSR_DEFAULT | rounding << 13 | (random.next_u64() & 1) << 15;
@@ -71,7 +75,15 @@ impl Registers {
         let has_avx = has_avx();
         // SAFETY: both sets have the layout that the routine expects; it restores the callee-saved
         // registers, and x87 and MXCSR to their defaults.
-        unsafe { pleat_hold(self, &raw mut seen, across as u64, count.max(1), u64::from(has_avx)) };
+        unsafe {
+            pleat_hold(
+                self,
+                &raw mut seen,
+                across as u64,
+                count.max(1),
+                u64::from(has_avx),
+            );
+        };
         seen
     }
 

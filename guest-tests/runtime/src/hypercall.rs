@@ -32,7 +32,11 @@ pub fn call(number: u64, rbx: u64, rcx: u64, rdx: u64) -> u64 {
 pub fn is_on_pleat() -> bool {
     if WHERE.load(Ordering::Relaxed) == UNDECIDED {
         let answer = trap::catch_fault(null);
-        let place = if answer == Ok(0) { ON_PLEAT } else { ON_BARE_MACHINE };
+        let place = if answer == Ok(0) {
+            ON_PLEAT
+        } else {
+            ON_BARE_MACHINE
+        };
         WHERE.store(place, Ordering::Relaxed);
     }
     WHERE.load(Ordering::Relaxed) == ON_PLEAT
@@ -45,7 +49,12 @@ pub fn null() -> u64 {
 }
 
 fn call_with_text(number: u64, text: &str, value: u64) -> u64 {
-    call(number, text.as_ptr().expose_provenance() as u64, text.len() as u64, value)
+    call(
+        number,
+        text.as_ptr().expose_provenance() as u64,
+        text.len() as u64,
+        value,
+    )
 }
 
 /// Writes text to the guest's console: at most [`TEXT_MAX`] bytes.
@@ -98,5 +107,9 @@ pub fn yield_now() {
 /// Ticks of the time-stamp counter in a second.
 #[must_use]
 pub fn tsc_hz() -> u64 {
-    if is_on_pleat() { call(TSC_HZ, 0, 0, 0) } else { bare::tsc_hz() }
+    if is_on_pleat() {
+        call(TSC_HZ, 0, 0, 0)
+    } else {
+        bare::tsc_hz()
+    }
 }

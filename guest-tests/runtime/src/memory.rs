@@ -75,11 +75,19 @@ impl Page {
     ///
     /// # Panics
     /// When the range passes [`WORDS`].
-    pub fn check(&self, range: core::ops::Range<usize>, content: impl Fn(usize) -> u64) -> Result<(), Mismatch> {
+    pub fn check(
+        &self,
+        range: core::ops::Range<usize>,
+        content: impl Fn(usize) -> u64,
+    ) -> Result<(), Mismatch> {
         for index in range {
             let (expected, found) = (content(index), self.load(index));
             if expected != found {
-                return Err(Mismatch { address: self.address() + index as u64 * 8, expected, found });
+                return Err(Mismatch {
+                    address: self.address() + index as u64 * 8,
+                    expected,
+                    found,
+                });
             }
         }
         Ok(())
@@ -154,7 +162,12 @@ pub fn take_all() -> Pages {
 /// The first byte after the last byte of RAM below 4 GiB.
 #[must_use]
 pub fn ram_end() -> u64 {
-    start_info::ram().as_slice().iter().map(|region| region.end.min(MAPPED_END)).max().unwrap_or(0)
+    start_info::ram()
+        .as_slice()
+        .iter()
+        .map(|region| region.end.min(MAPPED_END))
+        .max()
+        .unwrap_or(0)
 }
 
 fn free_regions() -> RegionList {
@@ -162,7 +175,10 @@ fn free_regions() -> RegionList {
     for region in start_info::ram().as_slice() {
         free.add(region.shrunk_to_pages());
     }
-    free.subtract(Region { start: MAPPED_END, end: u64::MAX });
+    free.subtract(Region {
+        start: MAPPED_END,
+        end: u64::MAX,
+    });
     free.subtract(image());
     for used in start_info::loader_regions().as_slice() {
         free.subtract(used.grown_to_pages());
@@ -181,5 +197,8 @@ fn image() -> Region {
         static pleat_image_end: u8;
     }
     let (start, end) = (&raw const pleat_image_start, &raw const pleat_image_end);
-    Region { start: start.addr() as u64, end: end.addr() as u64 }
+    Region {
+        start: start.addr() as u64,
+        end: end.addr() as u64,
+    }
 }

@@ -14,7 +14,11 @@ impl<'a> Parameters<'a> {
     /// The value of `key`, where it is given (the last one counts).
     #[must_use]
     pub fn text(&self, key: &str) -> Option<&'a str> {
-        self.0.split_ascii_whitespace().filter_map(|word| word.split_once('=')).rfind(|(name, _)| *name == key).map(|(_, value)| value)
+        self.0
+            .split_ascii_whitespace()
+            .filter_map(|word| word.split_once('='))
+            .rfind(|(name, _)| *name == key)
+            .map(|(_, value)| value)
     }
 
     /// The number that `key` is given, else `default`; decimal, or hexadecimal after `0x`.
@@ -23,7 +27,9 @@ impl<'a> Parameters<'a> {
     /// When the value is no number: a scenario with a typing error must not pass.
     #[must_use]
     pub fn number(&self, key: &str, default: u64) -> u64 {
-        let Some(text) = self.text(key) else { return default };
+        let Some(text) = self.text(key) else {
+            return default;
+        };
         let parsed = match text.strip_prefix("0x") {
             Some(digits) => u64::from_str_radix(digits, 16),
             None => text.parse(),

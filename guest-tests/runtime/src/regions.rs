@@ -18,19 +18,28 @@ impl Region {
     /// The range of `bytes` bytes from `start`; what would pass the end of the address space is cut off.
     #[must_use]
     pub const fn new(start: u64, bytes: u64) -> Self {
-        Self { start, end: start.saturating_add(bytes) }
+        Self {
+            start,
+            end: start.saturating_add(bytes),
+        }
     }
 
     /// The whole pages inside.
     #[must_use]
     pub const fn shrunk_to_pages(self) -> Self {
-        Self { start: self.start.div_ceil(PAGE_BYTES) * PAGE_BYTES, end: self.end / PAGE_BYTES * PAGE_BYTES }
+        Self {
+            start: self.start.div_ceil(PAGE_BYTES) * PAGE_BYTES,
+            end: self.end / PAGE_BYTES * PAGE_BYTES,
+        }
     }
 
     /// All pages that it touches.
     #[must_use]
     pub const fn grown_to_pages(self) -> Self {
-        Self { start: self.start / PAGE_BYTES * PAGE_BYTES, end: self.end.div_ceil(PAGE_BYTES) * PAGE_BYTES }
+        Self {
+            start: self.start / PAGE_BYTES * PAGE_BYTES,
+            end: self.end.div_ceil(PAGE_BYTES) * PAGE_BYTES,
+        }
     }
 
     /// It has no byte.
@@ -79,8 +88,14 @@ impl RegionList {
                 self.add(*region);
                 continue;
             }
-            self.add(Region { start: region.start, end: hole.start });
-            self.add(Region { start: hole.end, end: region.end });
+            self.add(Region {
+                start: region.start,
+                end: hole.start,
+            });
+            self.add(Region {
+                start: hole.end,
+                end: region.end,
+            });
         }
     }
 }
@@ -98,7 +113,11 @@ mod tests {
     }
 
     fn ends(list: &RegionList) -> [Option<(u64, u64)>; 4] {
-        core::array::from_fn(|index| list.as_slice().get(index).map(|region| (region.start, region.end)))
+        core::array::from_fn(|index| {
+            list.as_slice()
+                .get(index)
+                .map(|region| (region.start, region.end))
+        })
     }
 
     #[test]
@@ -106,7 +125,10 @@ mod tests {
         let mut memory = list(&[(0, 100), (200, 300)]);
         memory.subtract(Region { start: 40, end: 50 });
         memory.subtract(Region { start: 90, end: 210 });
-        assert_eq!(ends(&memory), [Some((0, 40)), Some((50, 90)), Some((210, 300)), None]);
+        assert_eq!(
+            ends(&memory),
+            [Some((0, 40)), Some((50, 90)), Some((210, 300)), None]
+        );
     }
 
     #[test]
@@ -121,7 +143,13 @@ mod tests {
     #[test]
     fn pages_round_inwards_for_memory_and_outwards_for_holes() {
         let region = Region::new(100, 9000);
-        assert_eq!(region.shrunk_to_pages(), Region { start: 4096, end: 8192 });
+        assert_eq!(
+            region.shrunk_to_pages(),
+            Region {
+                start: 4096,
+                end: 8192
+            }
+        );
         assert_eq!(region.grown_to_pages(), Region { start: 0, end: 12288 });
         assert_eq!(Region::new(u64::MAX, 2).end, u64::MAX);
     }

@@ -68,7 +68,9 @@ fn info() -> StartInfo {
 fn command_line_bytes(address: u64) -> &'static [u8] {
     let start = core::ptr::with_exposed_provenance::<u8>(usize::try_from(address).unwrap_or_default());
     // SAFETY: the loader ended the line with a zero byte; the length is bounded in any case.
-    let len = (0..COMMAND_LINE_MAX).find(|&index| unsafe { start.add(index).read() } == 0).unwrap_or(0);
+    let len = (0..COMMAND_LINE_MAX)
+        .find(|&index| unsafe { start.add(index).read() } == 0)
+        .unwrap_or(0);
     // SAFETY: those bytes were just read, and `ram` never hands them out as free memory.
     unsafe { slice::from_raw_parts(start, len) }
 }
@@ -107,8 +109,14 @@ pub fn ram() -> RegionList {
 pub fn loader_regions() -> RegionList {
     let info = info();
     let mut list = RegionList::default();
-    list.add(Region::new(ADDRESS.load(Ordering::Relaxed) as u64, size_of::<StartInfo>() as u64));
-    list.add(Region::new(info.memory_map, u64::from(info.memory_map_len) * size_of::<MapEntry>() as u64));
+    list.add(Region::new(
+        ADDRESS.load(Ordering::Relaxed) as u64,
+        size_of::<StartInfo>() as u64,
+    ));
+    list.add(Region::new(
+        info.memory_map,
+        u64::from(info.memory_map_len) * size_of::<MapEntry>() as u64,
+    ));
     if info.command_line != 0 {
         list.add(Region::new(info.command_line, command_line().len() as u64 + 1));
     }
@@ -116,7 +124,10 @@ pub fn loader_regions() -> RegionList {
         list.add(Region::new(info.rsdp, 36));
     }
     if info.modules_len != 0 {
-        list.add(Region::new(info.modules, u64::from(info.modules_len) * size_of::<Module>() as u64));
+        list.add(Region::new(
+            info.modules,
+            u64::from(info.modules_len) * size_of::<Module>() as u64,
+        ));
     }
     for index in 0..u64::from(info.modules_len).min(MAX_REGIONS as u64 / 2) {
         let module: Module = read(info.modules + index * size_of::<Module>() as u64);

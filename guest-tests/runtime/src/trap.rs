@@ -82,7 +82,10 @@ pub fn catch_fault<T>(operation: impl FnOnce() -> T) -> Result<T, Fault> {
     fn runner<F: FnOnce() -> T, T>(_: &Job<F, T>) -> extern "C" fn(*mut ()) {
         run::<F, T>
     }
-    let mut job = Job { operation: Some(operation), result: None };
+    let mut job = Job {
+        operation: Some(operation),
+        result: None,
+    };
     let run = runner(&job);
     // SAFETY: `run` fits the job. After a fault the handler restores the callee-saved registers and the
     // stack of this call; the frames in between are forgotten.
@@ -92,7 +95,12 @@ pub fn catch_fault<T>(operation: impl FnOnce() -> T) -> Result<T, Fault> {
 
 fn last_fault() -> Fault {
     let [vector, error, rip, address] = LAST_FAULT.each_ref().map(|word| word.load(Ordering::Relaxed));
-    Fault { vector: u8::try_from(vector).unwrap_or(u8::MAX), error, rip, address }
+    Fault {
+        vector: u8::try_from(vector).unwrap_or(u8::MAX),
+        error,
+        rip,
+        address,
+    }
 }
 
 /// VMCALL at privilege level 3, with this number: #GP means that it was let through.
@@ -153,7 +161,10 @@ fn exception(vector: u8, frame: &mut Frame) {
         );
         hypercall::finish(1);
     }
-    for (word, value) in LAST_FAULT.iter().zip([frame.vector, frame.error, frame.rip, cpu::read_cr2()]) {
+    for (word, value) in LAST_FAULT
+        .iter()
+        .zip([frame.vector, frame.error, frame.rip, cpu::read_cr2()])
+    {
         word.store(value, Ordering::Relaxed);
     }
     let landing = &raw const pleat_guarded_fault;
@@ -188,7 +199,10 @@ impl<const N: usize> Table<N> {
     }
 
     fn pointer(&self) -> Pointer {
-        Pointer { limit: u16::try_from(N * 8 - 1).unwrap_or(u16::MAX), base: self.address() }
+        Pointer {
+            limit: u16::try_from(N * 8 - 1).unwrap_or(u16::MAX),
+            base: self.address(),
+        }
     }
 
     fn set(&self, words: [u64; N]) {
@@ -244,7 +258,15 @@ fn descriptors() -> [u64; 7] {
     let low = 103 | (base & 0xff_ffff) << 16 | 0x89 << 40 | (base >> 24 & 0xff) << 56;
     let user_data = 0x00cf_f300_0000_ffff;
     let user_code = 0x00af_fb00_0000_ffff;
-    [0, 0x00af_9b00_0000_ffff, 0x00cf_9300_0000_ffff, user_data, user_code, low, base >> 32]
+    [
+        0,
+        0x00af_9b00_0000_ffff,
+        0x00cf_9300_0000_ffff,
+        user_data,
+        user_code,
+        low,
+        base >> 32,
+    ]
 }
 
 fn gates() -> [u64; 512] {
