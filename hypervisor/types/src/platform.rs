@@ -57,7 +57,7 @@ pub trait FrameMemory {
 /// The board: processor, clock, memory and the way out.
 pub trait Platform {
     /// A virtual processor of this platform.
-    type Vcpu: Vcpu;
+    type Vcpu: Vcpu + 'static;
     /// Access to frames.
     type Memory: FrameMemory;
 

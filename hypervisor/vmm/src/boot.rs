@@ -1,0 +1,200 @@
+//! From what the machine found at boot to a hypervisor that can run.
+
+use crate::console::Editor;
+use crate::frames::{BootRegion, FramePool};
+use crate::guest::Guest;
+use crate::host::Host;
+use crate::images::Images;
+use crate::run::Hypervisor;
+use crate::scheduler::Scheduler;
+use crate::script::Script;
+use arrayvec::ArrayVec;
+use core::fmt;
+use pleat_bundle::config::{MAX_GUESTS, RunConfig};
+use pleat_bundle::{BundleError, Header, PAGE_SIZE, SectionKind};
+use pleat_devices::cpuid::CpuidPolicy;
+use pleat_overcommit::ledger::{FrameRecord, Region};
+use pleat_types::{FRAME_SIZE, FrameMemory, Hpa, Platform, Tsc};
+
+/// The largest configuration record.
+const CONFIG_MAX: usize = 24 << 10;
+/// The usual time slice, in microseconds.
+const DEFAULT_SLICE_US: u32 = 1000;
+/// How far ahead a guest that wakes may be, in microseconds.
+const WAKE_CREDIT_US: u64 = 500;
+
+/// What the machine found at boot.
+pub struct BootContext<'b> {
+    /// Host memory by class; usable memory may contain the others. Where the bundle lies is said by
+    /// `bundle`: a [`Region::Bundle`] here is ignored.
+    pub regions: &'b [BootRegion],
+    /// One record for every frame from 0 to the last usable one; lies in a [`Region::Metadata`] region.
+    pub records: &'static mut [FrameRecord],
+    /// Where the boot bundle lies: on a page.
+    pub bundle: Hpa,
+    /// Its size in bytes.
+    pub bundle_bytes: u64,
+    /// The time-stamp counter as early after reset as it was read.
+    pub reset: Tsc,
+}
+
+/// Why the hypervisor cannot start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StartError {
+    /// The memory regions contradict each other, or nothing is free.
+    Memory,
+    /// The boot bundle is unusable.
+    Bundle(BundleError),
+    /// The bundle has no configuration record.
+    NoConfig,
+    /// The configuration record is larger than this many bytes.
+    ConfigTooLarge(usize),
+    /// The configuration record cannot be read.
+    Config,
+    /// The configuration has no guests.
+    NoGuests,
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Memory => f.write_str("the memory regions contradict each other, or no memory is free"),
+            Self::Bundle(error) => write!(f, "the boot bundle is unusable: {error:?}"),
+            Self::NoConfig => f.write_str("the boot bundle has no configuration record"),
+            Self::ConfigTooLarge(most) => write!(f, "the configuration record is larger than {most} bytes"),
+            Self::Config => f.write_str("the configuration record cannot be read"),
+            Self::NoGuests => f.write_str("the configuration has no guests"),
+        }
+    }
+}
+
+/// A guest and its virtual processor, which exit handlers borrow side by side.
+pub(crate) struct Slot<V> {
+    pub(crate) vcpu: Option<V>,
+    pub(crate) guest: Guest,
+}
+
+/// The large tables of the hypervisor: too large for a stack, so whoever starts it has them in a static.
+pub struct Storage<P: Platform> {
+    config_bytes: [u8; CONFIG_MAX],
+    config: RunConfig<'static>,
+    slots: ArrayVec<Slot<P::Vcpu>, MAX_GUESTS>,
+}
+
+impl<P: Platform> Storage<P> {
+    /// Empty tables.
+    pub const EMPTY: Self = Self {
+        config_bytes: [0; CONFIG_MAX],
+        config: RunConfig {
+            tsc_hz: None,
+            for_ms: None,
+            until: ArrayVec::new_const(),
+            is_interactive: false,
+            slice_us: 0,
+            guests: ArrayVec::new_const(),
+            script: ArrayVec::new_const(),
+        },
+        slots: ArrayVec::new_const(),
+    };
+}
+
+impl<P: Platform> Hypervisor<P> {
+    /// Takes over the memory, and reads the bundle's header and the configuration. Guests are loaded
+    /// when the run begins.
+    ///
+    /// # Errors
+    /// Says what is wrong with what the machine found.
+    pub fn new(
+        mut platform: P,
+        boot: BootContext<'_>,
+        storage: &'static mut Storage<P>,
+    ) -> Result<Self, StartError> {
+        let Storage {
+            config_bytes,
+            config,
+            slots,
+        } = storage;
+        let header = read_header(&mut platform, boot.bundle)?;
+        *config = read_config(&mut platform, boot.bundle, &header, config_bytes)?;
+        let (bundle, reset) = (boot.bundle, boot.reset);
+        let frames = take_memory(boot, &header)?;
+        platform.memory().zero_frame(frames.zero());
+        let tsc_hz = config.tsc_hz.unwrap_or_else(|| platform.tsc_hz());
+        let cpuid = CpuidPolicy::new(|leaf, subleaf| platform.host_cpuid(leaf, subleaf), tsc_hz);
+        let mut images = Images::new(bundle, &header);
+        images.plan(config);
+        let host = Host {
+            platform,
+            frames,
+            cpuid,
+            tsc_hz,
+            slice_end: Tsc(0),
+            wants_attention: false,
+            attached: None,
+            shows_output: config.is_interactive,
+            failures: ArrayVec::new(),
+            first_entry: None,
+        };
+        let slice_us = if config.slice_us == 0 {
+            DEFAULT_SLICE_US
+        } else {
+            config.slice_us
+        };
+        let slice = host.micros(u64::from(slice_us));
+        let mut scheduler = Scheduler::new();
+        scheduler.set_wake_credit(host.micros(WAKE_CREDIT_US));
+        let script = Script::new(&config.script);
+        let editor = Editor::new();
+        Ok(Self {
+            host,
+            config,
+            slots,
+            images,
+            scheduler,
+            script,
+            editor,
+            slice,
+            reset,
+            has_quit: false,
+        })
+    }
+}
+
+fn read_header<P: Platform>(platform: &mut P, bundle: Hpa) -> Result<Header, StartError> {
+    let mut page = [0; PAGE_SIZE];
+    platform.memory().read_frame(bundle.hfn(), &mut page);
+    Header::parse(&page).map_err(StartError::Bundle)
+}
+
+fn read_config<P: Platform>(
+    platform: &mut P,
+    bundle: Hpa,
+    header: &Header,
+    buffer: &'static mut [u8; CONFIG_MAX],
+) -> Result<RunConfig<'static>, StartError> {
+    let (_, section) = header.find(SectionKind::Config).ok_or(StartError::NoConfig)?;
+    let length = usize::try_from(section.bytes)
+        .ok()
+        .filter(|length| *length <= CONFIG_MAX);
+    let bytes = &mut buffer[..length.ok_or(StartError::ConfigTooLarge(CONFIG_MAX))?];
+    let start = bundle.checked_add(section.offset).ok_or(StartError::NoConfig)?;
+    platform.memory().read(start, bytes);
+    let config = pleat_bundle::config::decode(bytes).map_err(|_| StartError::Config)?;
+    if config.guests.is_empty() {
+        Err(StartError::NoGuests)
+    } else {
+        Ok(config)
+    }
+}
+
+/// The frame pool, with the bundle cut out of it.
+fn take_memory(boot: BootContext<'_>, header: &Header) -> Result<FramePool, StartError> {
+    let bytes = header.total_bytes().max(boot.bundle_bytes);
+    let frames = bytes.div_ceil(FRAME_SIZE as u64);
+    let bundle = BootRegion {
+        first: boot.bundle.hfn(),
+        frames,
+        class: Region::Bundle,
+    };
+    FramePool::new(boot.records, boot.regions, bundle).ok_or(StartError::Memory)
+}

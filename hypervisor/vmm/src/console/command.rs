@@ -1,0 +1,132 @@
+//! What one can type at the console.
+
+use core::fmt;
+
+/// A command, with the guest's name where it needs one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Command<'t> {
+    Help,
+    Guests,
+    Stats,
+    Ept(&'t str),
+    Audit,
+    Kill(&'t str),
+    Pause(&'t str),
+    Resume(&'t str),
+    Attach(&'t str),
+    Quit,
+}
+
+/// Why a line is no command.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum CommandError<'t> {
+    /// No command has this name.
+    Unknown(&'t str),
+    /// The command needs the name of a guest.
+    MissingGuest(&'t str),
+    /// The command takes no more words.
+    Surplus(&'t str),
+}
+
+/// The commands with their argument and their explanation, for `help`.
+pub(crate) const HELP: [(&str, &str, &str); 10] = [
+    ("help", "", "this list"),
+    (
+        "guests",
+        "",
+        "all guests: state, memory, processor time, what ended them",
+    ),
+    (
+        "stats",
+        "",
+        "host memory and faults, and the statistics record on the stream",
+    ),
+    (
+        "ept",
+        "GUEST",
+        "what backs a guest's memory, its page tables, faults and exits",
+    ),
+    ("audit", "", "are all host frames accounted for?"),
+    ("kill", "GUEST", "end a guest and take its memory back"),
+    ("pause", "GUEST", "keep a guest from running"),
+    ("resume", "GUEST", "let a paused guest run again"),
+    (
+        "attach",
+        "GUEST",
+        "type at a guest's serial console; Ctrl-] detaches",
+    ),
+    ("quit", "", "end the run: statistics, then power off"),
+];
+
+/// Reads a command.
+pub(crate) fn parse(line: &str) -> Result<Command<'_>, CommandError<'_>> {
+    let mut words = line.split_ascii_whitespace();
+    let name = words.next().unwrap_or("");
+    let argument = words.next();
+    let plain = |command: Command<'static>| match argument {
+        None => Ok(command),
+        Some(word) => Err(CommandError::Surplus(word)),
+    };
+    let guest = argument.ok_or(CommandError::MissingGuest(name));
+    let command = match name {
+        "help" | "?" => plain(Command::Help),
+        "guests" => plain(Command::Guests),
+        "stats" => plain(Command::Stats),
+        "audit" => plain(Command::Audit),
+        "quit" => plain(Command::Quit),
+        "ept" => guest.map(Command::Ept),
+        "kill" => guest.map(Command::Kill),
+        "pause" => guest.map(Command::Pause),
+        "resume" => guest.map(Command::Resume),
+        "attach" => guest.map(Command::Attach),
+        _ => Err(CommandError::Unknown(name)),
+    }?;
+    match words.next() {
+        None => Ok(command),
+        Some(word) => Err(CommandError::Surplus(word)),
+    }
+}
+
+impl fmt::Display for CommandError<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown(name) => {
+                write!(f, "`{name}` is not a command; allowed are")?;
+                for (index, (command, ..)) in HELP.iter().enumerate() {
+                    write!(f, "{} {command}", if index == 0 { "" } else { "," })?;
+                }
+                Ok(())
+            }
+            Self::MissingGuest(command) => {
+                write!(f, "`{command}` needs the name of a guest: {command} GUEST")
+            }
+            Self::Surplus(word) => write!(f, "`{word}` is one word too many"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use std::string::ToString;
+
+    #[test]
+    fn commands_and_their_arguments() {
+        assert_eq!(parse("  ept   linux-1 "), Ok(Command::Ept("linux-1")));
+        assert_eq!(parse("guests"), Ok(Command::Guests));
+        assert_eq!(parse("kill"), Err(CommandError::MissingGuest("kill")));
+        assert_eq!(parse("audit now"), Err(CommandError::Surplus("now")));
+        assert_eq!(parse("kill a b"), Err(CommandError::Surplus("b")));
+    }
+
+    #[test]
+    fn the_error_names_what_is_allowed_and_help_lists_what_is_parsed() {
+        let text = parse("frobnicate").expect_err("unknown").to_string();
+        for (name, argument, _) in HELP {
+            assert!(text.contains(name), "{text}");
+            let line = std::format!("{name} {}", if argument.is_empty() { "" } else { "x" });
+            assert!(parse(&line).is_ok(), "{line}");
+        }
+    }
+}

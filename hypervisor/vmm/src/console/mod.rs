@@ -1,0 +1,153 @@
+//! The console: what a person types, and what the script says in a person's place.
+
+mod command;
+mod editor;
+mod views;
+
+pub(crate) use editor::Editor;
+
+use crate::guest::Life;
+use crate::run::Hypervisor;
+use crate::stop::Stop;
+use command::{Command, HELP, parse};
+use editor::{Focus, Typed};
+use pleat_types::Platform;
+
+/// Typed bytes that are looked at between two time slices.
+const BYTES_AT_ONCE: usize = 32;
+const PROMPT: &[u8] = b"> ";
+
+impl<P: Platform> Hypervisor<P> {
+    /// Looks at what was typed.
+    pub(crate) fn poll_console(&mut self) {
+        for _ in 0..BYTES_AT_ONCE {
+            let Some(byte) = self.host.platform.console_input() else {
+                return;
+            };
+            self.typed(byte);
+        }
+    }
+
+    fn typed(&mut self, byte: u8) {
+        match self.editor.take(byte) {
+            Typed::Nothing => {}
+            Typed::Echo(text) => self.host.platform.console_write(text),
+            Typed::EchoByte(byte) => self.host.platform.console_write(&[byte]),
+            Typed::Command(line) => {
+                self.host.platform.console_write(b"\r\n");
+                self.command(&line);
+                if self.editor.focus == Focus::Commands {
+                    self.host.platform.console_write(PROMPT);
+                }
+            }
+            Typed::ToGuest(index, byte) => self.type_at_guest(index, byte),
+            Typed::Detached => self.detach(),
+        }
+    }
+
+    fn type_at_guest(&mut self, index: usize, byte: u8) {
+        let Some(slot) = self.slots.get_mut(index) else {
+            return;
+        };
+        slot.guest.has_news = true;
+        if slot.guest.board.receive(byte).is_err() {
+            // The terminal bell: the guest does not read.
+            self.host.platform.console_write(b"\x07");
+        }
+    }
+
+    /// Typed bytes are commands again.
+    pub(crate) fn detach(&mut self) {
+        self.host.attached = None;
+        self.editor.focus = Focus::Commands;
+        self.host.platform.console_write(b"\r\n[detached]\r\n> ");
+    }
+
+    /// Runs a command line.
+    pub(crate) fn command(&mut self, line: &str) {
+        match parse(line) {
+            Ok(command) => self.obey(command),
+            Err(error) => self.host.say(format_args!("{error}")),
+        }
+    }
+
+    fn obey(&mut self, command: Command<'_>) {
+        match command {
+            Command::Help => self.help(),
+            Command::Guests => self.show_guests(),
+            Command::Stats => self.show_stats(),
+            Command::Audit => self.show_audit(),
+            Command::Quit => self.has_quit = true,
+            Command::Ept(name) => self.with_guest(name, Self::show_ept),
+            Command::Kill(name) => {
+                self.with_guest(name, |hypervisor, index| hypervisor.end(index, Stop::Killed))
+            }
+            Command::Pause(name) => self.with_guest(name, Self::pause),
+            Command::Resume(name) => self.with_guest(name, Self::resume),
+            Command::Attach(name) => self.with_guest(name, Self::attach),
+        }
+    }
+
+    fn help(&mut self) {
+        for (name, argument, text) in HELP {
+            self.host.say(format_args!("  {name:<7} {argument:<6} {text}"));
+        }
+    }
+
+    /// Does something to the guest with this name.
+    fn with_guest(&mut self, name: &str, act: impl FnOnce(&mut Self, usize)) {
+        let index = self.guests().position(|guest| guest.config.name == name);
+        match index {
+            Some(index) => act(self, index),
+            None => {
+                self.host
+                    .say(format_args!("there is no guest `{name}`; there are:"));
+                for slot in self.slots.iter() {
+                    self.host.say(format_args!("  {}", slot.guest.config.name));
+                }
+            }
+        }
+    }
+
+    fn pause(&mut self, index: usize) {
+        let Some(slot) = self.slots.get_mut(index) else {
+            return;
+        };
+        slot.guest.is_paused = !slot.guest.has_ended();
+        self.scheduler.wait(index);
+        self.host.say(format_args!(
+            "guest `{}` is {}",
+            slot.guest.config.name,
+            slot.guest.activity()
+        ));
+    }
+
+    fn resume(&mut self, index: usize) {
+        let Some(slot) = self.slots.get_mut(index) else {
+            return;
+        };
+        slot.guest.is_paused = false;
+        if slot.guest.life == Life::Running {
+            self.scheduler.wake(index);
+        }
+        self.host.say(format_args!(
+            "guest `{}` is {}",
+            slot.guest.config.name,
+            slot.guest.activity()
+        ));
+    }
+
+    fn attach(&mut self, index: usize) {
+        let Some(slot) = self.slots.get(index) else { return };
+        let name = slot.guest.config.name;
+        if slot.guest.has_ended() {
+            self.host
+                .say(format_args!("guest `{name}` has ended: {}", slot.guest.reason));
+            return;
+        }
+        self.host.attached = Some(index);
+        self.editor.focus = Focus::Guest(index);
+        self.host
+            .say(format_args!("[attached to `{name}`; Ctrl-] detaches]"));
+    }
+}

@@ -1,0 +1,183 @@
+//! The tables that commands show.
+
+use crate::guest::Guest;
+use crate::memory::FAULT_NAMES;
+use crate::run::{Hypervisor, Outcome};
+use crate::statistics::host_state;
+use core::fmt;
+use pleat_types::{Exit, FRAME_SIZE, LARGE_FRAMES, Platform};
+
+/// A number of frames, as a size for people.
+struct Size(u64);
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kib = self.0.saturating_mul(FRAME_SIZE as u64 / 1024);
+        if kib < 10_000 {
+            write!(f, "{kib:>6} KiB")
+        } else {
+            // Tenths, without floating point.
+            write!(f, "{:>4}.{} MiB", kib / 1024, kib % 1024 * 10 / 1024)
+        }
+    }
+}
+
+/// A part in percent of a whole.
+fn percent(part: u64, whole: u64) -> u64 {
+    part.saturating_mul(100) / whole.max(1)
+}
+
+impl<P: Platform> Hypervisor<P> {
+    pub(super) fn show_guests(&mut self) {
+        self.host.say(format_args!(
+            "{:<16} {:<9} {:>10} {:>10} {:>10} {:>8} {:>9} {:>6}  reason or events",
+            "guest", "state", "promised", "backed", "tables", "faults", "exits", "weight"
+        ));
+        let (mut promised, mut backed) = (0, 0);
+        for slot in self.slots.iter() {
+            let guest = &slot.guest;
+            let counters = guest.memory.counters();
+            promised += guest.ram.frames();
+            backed += counters.owned_frames();
+            self.host.say(format_args!(
+                "{:<16} {:<9} {} {} {} {:>8} {:>9} {:>6}  {}",
+                guest.config.name,
+                guest.activity(),
+                Size(guest.ram.frames()),
+                Size(counters.owned_frames()),
+                Size(counters.table_frames()),
+                guest.memory.faults().iter().sum::<u64>(),
+                guest.exits.iter().sum::<u64>(),
+                guest.config.weight,
+                Remark(guest),
+            ));
+        }
+        self.host.say(format_args!(
+            "{:<16} {:<9} {} {}",
+            "all",
+            "",
+            Size(promised),
+            Size(backed)
+        ));
+    }
+
+    pub(super) fn show_stats(&mut self) {
+        let counts = *self.host.frames.counts();
+        let promised: u64 = self
+            .guests()
+            .filter(|guest| !guest.has_ended())
+            .map(|guest| guest.ram.frames())
+            .sum();
+        self.host.say(format_args!(
+            "host memory: {} in {} frames, state {}",
+            Size(counts.total),
+            counts.total,
+            host_state(&counts)
+        ));
+        let rows = [
+            ("free", counts.free),
+            ("guests", counts.guests),
+            ("tables", counts.tables),
+            ("processors", counts.vcpus),
+            ("boot bundle", counts.bundle),
+            ("hypervisor", counts.image),
+            ("metadata", counts.metadata + counts.zero),
+        ];
+        for (name, frames) in rows {
+            let share = percent(frames, counts.total);
+            self.host.say(format_args!(
+                "  {name:<12} {} {frames:>8} frames {share:>3} %",
+                Size(frames)
+            ));
+        }
+        self.host.say(format_args!(
+            "promised to guests: {}; used in all: {}",
+            Size(promised),
+            Size(counts.total - counts.free.min(counts.total))
+        ));
+        let audit = self.audit();
+        let outcome = if self.host.failures.is_empty() {
+            Outcome::Ok
+        } else {
+            Outcome::Failed
+        };
+        self.send_statistics(outcome, &audit);
+    }
+
+    pub(super) fn show_audit(&mut self) {
+        let counts = *self.host.frames.counts();
+        self.host.say(format_args!(
+            "frames: free {} + guests {} + tables {} + processors {} + bundle {} + hypervisor {} + metadata {} + zero {} = {} of {}",
+            counts.free, counts.guests, counts.tables, counts.vcpus, counts.bundle, counts.image, counts.metadata,
+            counts.zero, counts.sum(), counts.total
+        ));
+        let audit = self.audit();
+        self.host.say(format_args!("audit: {}", audit.text()));
+    }
+
+    pub(super) fn show_ept(&mut self, index: usize) {
+        let Some(slot) = self.slots.get(index) else { return };
+        let guest = &slot.guest;
+        let counters = guest.memory.counters();
+        let promised = guest.ram.frames();
+        self.host.say(format_args!(
+            "guest `{}`: {} promised, {} backed",
+            guest.config.name,
+            Size(promised),
+            Size(counters.owned_frames())
+        ));
+        let rows = [
+            ("unique 4 KiB", counters.unique, counters.unique),
+            ("large 2 MiB", counters.large, counters.large * LARGE_FRAMES),
+            ("zero", counters.zero, counters.zero),
+            ("untouched", counters.untouched, counters.untouched),
+            ("ballooned", counters.ballooned, counters.ballooned),
+        ];
+        for (name, mappings, frames) in rows {
+            let share = percent(frames, promised);
+            self.host.say(format_args!(
+                "  {name:<13} {mappings:>8} {} {share:>3} %",
+                Size(frames)
+            ));
+        }
+        let [pages, directories, pointers, root] = counters.tables;
+        self.host.say(format_args!(
+            "  tables: {} = {root} level 4, {pointers} level 3, {directories} level 2, {pages} level 1",
+            counters.table_frames()
+        ));
+        self.show_counts(index, "faults", &FAULT_NAMES, |guest| guest.memory.faults());
+        self.show_counts(index, "exits", &Exit::NAMES, |guest| &guest.exits);
+    }
+
+    /// Counters that are not zero, a few in a line.
+    fn show_counts<const N: usize>(
+        &mut self,
+        index: usize,
+        title: &str,
+        names: &[&str; N],
+        counts: impl Fn(&Guest) -> &[u64; N],
+    ) {
+        let Some(slot) = self.slots.get(index) else { return };
+        let counts = *counts(&slot.guest);
+        self.host
+            .say(format_args!("  {title}: {}", counts.iter().sum::<u64>()));
+        for (name, count) in names.iter().zip(counts).filter(|(_, count)| *count > 0) {
+            self.host.say(format_args!("    {name:<22} {count:>10}"));
+        }
+    }
+}
+
+/// Why a guest ended, or the last event that it reported.
+struct Remark<'g>(&'g Guest);
+
+impl fmt::Display for Remark<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.has_ended() {
+            return f.write_str(&self.0.reason);
+        }
+        for (index, event) in self.0.events.iter().enumerate() {
+            write!(f, "{}{}", if index == 0 { "" } else { ", " }, event.name)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,181 @@
+//! The host's frames, as guests use them.
+
+use pleat_overcommit::ledger::{Corruption, Counts, FrameRecord, FrameState, Ledger, Owner, Purpose, Region};
+use pleat_stage2::TableMemory;
+use pleat_types::{FrameMemory, Gfn, GuestId, Hfn, OwnedFrame, PageSize};
+
+/// A contiguous range of host frames and what it is at boot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BootRegion {
+    /// Its first frame.
+    pub first: Hfn,
+    /// How many frames.
+    pub frames: u64,
+    /// What it is.
+    pub class: Region,
+}
+
+/// The ledger, and what happened to it.
+#[derive(Debug)]
+pub(crate) struct FramePool {
+    ledger: Ledger<'static>,
+    zero: Hfn,
+    /// Frames given back in all: guests that wait for memory look whether it has changed.
+    freed: u64,
+    /// Operations that the ledger refused: bugs, which the audit reports.
+    refused: u64,
+}
+
+impl FramePool {
+    /// The pool over these regions: usable ones first, then what is cut out of them. `None` when they
+    /// contradict each other or there is not one free frame.
+    pub(crate) fn new(
+        records: &'static mut [FrameRecord],
+        regions: &[BootRegion],
+        bundle: BootRegion,
+    ) -> Option<Self> {
+        let mut ledger = Ledger::new(records).ok()?;
+        let usable = |region: &&BootRegion| region.class == Region::Usable;
+        let cut_out = |region: &&BootRegion| matches!(region.class, Region::Image | Region::Metadata);
+        let cut_out = regions.iter().filter(cut_out).chain([&bundle]);
+        for region in regions.iter().filter(usable).chain(cut_out) {
+            ledger
+                .add_region(region.first, region.frames, region.class)
+                .ok()?;
+        }
+        let zero = ledger.allocate_zero().ok()?;
+        Some(Self {
+            ledger,
+            zero,
+            freed: 0,
+            refused: 0,
+        })
+    }
+
+    /// The frame that all zero pages share.
+    pub(crate) const fn zero(&self) -> Hfn {
+        self.zero
+    }
+
+    /// Frames by class.
+    pub(crate) const fn counts(&self) -> &Counts {
+        self.ledger.counts()
+    }
+
+    /// Frames given back in all.
+    pub(crate) const fn freed(&self) -> u64 {
+        self.freed
+    }
+
+    /// A guest can be given a frame.
+    pub(crate) const fn has_free(&self) -> bool {
+        self.ledger.available() > 0
+    }
+
+    /// A frame for a page; its content is old.
+    pub(crate) fn allocate_page(&mut self, guest: GuestId, gfn: Gfn) -> Option<OwnedFrame> {
+        self.ledger.allocate(Owner { guest, gfn }, Purpose::Demand).ok()
+    }
+
+    /// 2 MiB for the pages from `first` on; their content is old.
+    pub(crate) fn allocate_large(&mut self, guest: GuestId, first: Gfn) -> Option<OwnedFrame> {
+        self.ledger
+            .allocate_large(Owner { guest, gfn: first }, Purpose::Demand)
+            .ok()
+    }
+
+    /// A frame for the state of a virtual processor.
+    pub(crate) fn allocate_vcpu(&mut self, guest: GuestId) -> Option<Hfn> {
+        self.ledger.allocate_vcpu(guest).ok()
+    }
+
+    /// Takes back what a page owned; no translation to it is left.
+    pub(crate) fn release(&mut self, frame: OwnedFrame) {
+        let frames = frame.size().frames();
+        let done = self.ledger.release(frame).is_ok();
+        self.note(done, frames);
+    }
+
+    /// Takes back a table.
+    pub(crate) fn release_table(&mut self, table: Hfn) {
+        let done = self.ledger.release_table(table).is_ok();
+        self.note(done, 1);
+    }
+
+    /// Takes back the state of a virtual processor.
+    pub(crate) fn release_vcpu(&mut self, frame: Hfn) {
+        let done = self.ledger.release_vcpu(frame).is_ok();
+        self.note(done, 1);
+    }
+
+    /// Whether this frame still belongs to the boot bundle.
+    pub(crate) fn is_bundle(&self, frame: Hfn) -> bool {
+        self.ledger.state(frame) == FrameState::Bundle
+    }
+
+    /// Gives a frame of the boot bundle back, if it still belongs to it.
+    pub(crate) fn release_bundle(&mut self, frame: Hfn) {
+        if self.is_bundle(frame) {
+            let done = self.ledger.release_bundle(frame).is_ok();
+            self.note(done, 1);
+        }
+    }
+
+    /// Makes a frame of the boot bundle the page's own, with its content.
+    pub(crate) fn give_bundle(&mut self, frame: Hfn, guest: GuestId, gfn: Gfn) -> Option<OwnedFrame> {
+        self.ledger
+            .give_bundle(frame, PageSize::Small, Owner { guest, gfn })
+            .ok()
+    }
+
+    /// What the ledger says about itself.
+    pub(crate) fn audit(&self) -> Result<(), Corruption> {
+        self.ledger.audit()
+    }
+
+    /// Operations that the ledger refused.
+    pub(crate) const fn refused(&self) -> u64 {
+        self.refused
+    }
+
+    /// Frames of all classes that are charged to a guest.
+    pub(crate) fn charged_to(&self, guest: GuestId) -> u64 {
+        self.ledger.charged_to(guest)
+    }
+
+    fn note(&mut self, is_done: bool, frames: u64) {
+        if is_done {
+            self.freed += frames;
+        } else {
+            self.refused += 1;
+        }
+    }
+}
+
+/// Where a guest's tables lie: frames of the pool.
+pub(crate) struct Tables<'a, M: FrameMemory> {
+    pub(crate) memory: &'a mut M,
+    pub(crate) frames: &'a mut FramePool,
+    pub(crate) guest: GuestId,
+}
+
+impl<M: FrameMemory> TableMemory for Tables<'_, M> {
+    fn load(&self, table: Hfn, index: usize) -> u64 {
+        self.memory.load_entry(table, index)
+    }
+
+    fn store(&mut self, table: Hfn, index: usize, value: u64) {
+        self.memory.store_entry(table, index, value);
+    }
+
+    fn allocate_table(&mut self) -> Option<Hfn> {
+        self.frames
+            .ledger
+            .allocate_table(self.guest, Purpose::Demand)
+            .ok()
+    }
+
+    fn free_table(&mut self, table: Hfn) {
+        self.frames.release_table(table);
+    }
+}

@@ -1,0 +1,131 @@
+//! One guest: what it is, what it is doing, and what it has done.
+
+use crate::loader::layout::Ram;
+use crate::memory::GuestMemory;
+use crate::output::{EventName, Output};
+use crate::stop::Stop;
+use arrayvec::{ArrayString, ArrayVec};
+use pleat_bundle::config::GuestConfig;
+use pleat_devices::Board;
+use pleat_types::{Exit, GuestId, Hfn, Tsc};
+
+/// The most events of one guest that are kept.
+pub(crate) const EVENTS_MAX: usize = 24;
+/// The most frames of one virtual processor.
+pub(crate) const VCPU_FRAMES_MAX: usize = 16;
+/// How many of the last exits a report shows.
+pub(crate) const LAST_EXITS: usize = 8;
+/// Room for the reason of an end.
+pub(crate) type Reason = ArrayString<120>;
+
+/// What a guest is doing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Life {
+    /// It runs, or waits for its turn.
+    Running,
+    /// HLT: it waits for an interrupt.
+    Waiting,
+    /// It waits for host memory, as of this many frames freed in all.
+    Parked(u64),
+    /// It ended.
+    Ended(Stop),
+}
+
+/// An event that a guest reported.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reported {
+    pub(crate) name: EventName,
+    /// Ticks since the guest's first entry.
+    pub(crate) ticks: Tsc,
+}
+
+/// Everything about a guest but its virtual processor, which handlers borrow beside it.
+pub(crate) struct Guest {
+    pub(crate) id: GuestId,
+    pub(crate) config: GuestConfig<'static>,
+    pub(crate) life: Life,
+    /// A person paused it.
+    pub(crate) is_paused: bool,
+    pub(crate) ram: Ram,
+    pub(crate) memory: GuestMemory,
+    pub(crate) board: Board,
+    /// The frames of the virtual processor.
+    pub(crate) vcpu_frames: ArrayVec<Hfn, VCPU_FRAMES_MAX>,
+    /// The guest's TSC minus the host's, as the virtual processor has it.
+    pub(crate) tsc_offset: u64,
+    pub(crate) xcr0: u64,
+    /// Interrupts, deadlines or the run's conditions may have changed: look before the next entry.
+    pub(crate) has_news: bool,
+    /// An exit at the next interrupt window is on order.
+    pub(crate) is_window_open: bool,
+    /// An exit at a lower TPR is on order.
+    pub(crate) tpr_threshold: Option<u8>,
+    pub(crate) first_entry: Option<Tsc>,
+    pub(crate) ran: Tsc,
+    pub(crate) exits: [u64; Exit::KINDS],
+    /// The last exits by [`Exit::index`], a ring; `recent_at` is the next place.
+    pub(crate) recent: [u8; LAST_EXITS],
+    pub(crate) recent_at: usize,
+    pub(crate) output: Output,
+    pub(crate) events: ArrayVec<Reported, EVENTS_MAX>,
+    pub(crate) reason: Reason,
+}
+
+impl Guest {
+    /// The name in records of what the guest is doing.
+    pub(crate) fn state_name(&self) -> &'static str {
+        match self.life {
+            Life::Running | Life::Waiting | Life::Parked(_) => "running",
+            Life::Ended(stop) => stop.ended().name(),
+        }
+    }
+
+    /// What the guest is doing, for people.
+    pub(crate) fn activity(&self) -> &'static str {
+        match self.life {
+            Life::Ended(stop) => stop.ended().name(),
+            _ if self.is_paused => "paused",
+            Life::Running => "running",
+            Life::Waiting => "idle",
+            Life::Parked(_) => "no memory",
+        }
+    }
+
+    /// Whether it has ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        matches!(self.life, Life::Ended(_))
+    }
+
+    /// Whether it has reported this event.
+    pub(crate) fn has_reported(&self, event: &str) -> bool {
+        self.events.iter().any(|reported| reported.name.as_str() == event)
+    }
+
+    /// When its next timer fires, in host ticks.
+    pub(crate) fn deadline(&self) -> Tsc {
+        self.board
+            .next_deadline()
+            .map_or(Tsc::NEVER, |ticks| Tsc(ticks.0.wrapping_sub(self.tsc_offset)))
+    }
+
+    /// Its own clock at this host time.
+    pub(crate) fn guest_time(&self, now: Tsc) -> Tsc {
+        Tsc(now.0.wrapping_add(self.tsc_offset))
+    }
+
+    /// Notes an exit for reports and statistics.
+    pub(crate) fn count_exit(&mut self, index: usize) {
+        self.exits[index] += 1;
+        // The numbers of exits are below [`Exit::KINDS`], which fits.
+        self.recent[self.recent_at] = u8::try_from(index).unwrap_or(u8::MAX);
+        self.recent_at = (self.recent_at + 1) % LAST_EXITS;
+    }
+
+    /// The names of the last exits, oldest first.
+    pub(crate) fn last_exits(&self) -> impl Iterator<Item = &'static str> {
+        (0..LAST_EXITS).filter_map(|back| {
+            let index = self.recent[(self.recent_at + back) % LAST_EXITS];
+            Exit::NAMES.get(usize::from(index)).copied()
+        })
+    }
+}

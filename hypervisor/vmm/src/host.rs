@@ -1,0 +1,146 @@
+//! What all guests share: the board, its frames, the record stream and the console's output.
+
+use crate::frames::FramePool;
+use crate::guest::{Guest, Reported};
+use crate::output::{EventName, Printed};
+use crate::stream::Record;
+use arrayvec::{ArrayString, ArrayVec};
+use core::fmt::{self, Write};
+use pleat_devices::cpuid::CpuidPolicy;
+use pleat_types::{Platform, Tsc};
+
+/// The most failures that a run reports by text.
+const FAILURES_MAX: usize = 12;
+/// An event with this name says that a guest's work went wrong.
+const WORK_FAILED: &str = "work-failed";
+/// The longest line that goes to the console at once.
+const CONSOLE_LINE: usize = 200;
+
+/// The text of a failure.
+pub(crate) type Failure = ArrayString<120>;
+
+/// The host's side of everything.
+pub(crate) struct Host<P: Platform> {
+    pub(crate) platform: P,
+    pub(crate) frames: FramePool,
+    pub(crate) cpuid: CpuidPolicy,
+    pub(crate) tsc_hz: u64,
+    /// When the guest that runs has to make room.
+    pub(crate) slice_end: Tsc,
+    /// The run loop should look at what has happened before any guest goes on.
+    pub(crate) wants_attention: bool,
+    /// The guest whose output goes to the console as it is.
+    pub(crate) attached: Option<usize>,
+    /// Output of all guests goes to the console, line by line with their names.
+    pub(crate) shows_output: bool,
+    pub(crate) failures: ArrayVec<Failure, FAILURES_MAX>,
+    pub(crate) first_entry: Option<Tsc>,
+}
+
+impl<P: Platform> Host<P> {
+    /// Starts a record of this kind.
+    pub(crate) fn record(&mut self, kind: &str) -> Record<'_, P> {
+        Record::begin(&mut self.platform, kind)
+    }
+
+    /// Notes that the run has failed.
+    pub(crate) fn fail(&mut self, text: fmt::Arguments<'_>) {
+        let mut failure = Failure::new();
+        // A text that is too long is cut.
+        let _ = failure.write_fmt(text);
+        if self.failures.try_push(failure).is_err() {
+            log::error!("one more failure: {failure}");
+        }
+    }
+
+    /// A guest reports an event.
+    pub(crate) fn report_event(&mut self, guest: &mut Guest, name: EventName) {
+        let now = self.platform.now();
+        let ticks = now.since(guest.first_entry.unwrap_or(now));
+        if guest.events.try_push(Reported { name, ticks }).is_err() {
+            log::warn!(
+                "guest `{}`: too many events, `{name}` is not kept",
+                guest.config.name
+            );
+        }
+        let record = self.record("event").text("guest", guest.config.name);
+        record.text("event", &name).number("ticks", ticks.0).end();
+        if name.as_str() == WORK_FAILED {
+            self.fail(format_args!(
+                "guest `{}` reported {WORK_FAILED}",
+                guest.config.name
+            ));
+        }
+        guest.has_news = true;
+        self.wants_attention = true;
+    }
+
+    /// A guest prints.
+    pub(crate) fn print(&mut self, guest: &mut Guest, text: &[u8]) {
+        for &byte in text {
+            match guest.output.print(byte) {
+                Printed::Collected => {}
+                Printed::ChunkDue => self.send_chunk(guest),
+                Printed::Event(name) => {
+                    self.send_chunk(guest);
+                    self.report_event(guest, name);
+                }
+            }
+        }
+    }
+
+    /// Takes what the guest wrote to its UART.
+    pub(crate) fn drain_output(&mut self, guest: &mut Guest) {
+        let mut at = 0;
+        // A copy in pieces: printing needs the whole guest.
+        while let Some(rest) = guest.board.output().get(at..).filter(|rest| !rest.is_empty()) {
+            let mut piece = [0; 64];
+            let length = rest.len().min(piece.len());
+            piece[..length].copy_from_slice(&rest[..length]);
+            self.print(guest, &piece[..length]);
+            at += length;
+        }
+        guest.board.clear_output();
+    }
+
+    /// Sends everything that the guest has printed so far.
+    pub(crate) fn flush_output(&mut self, guest: &mut Guest) {
+        self.drain_output(guest);
+        if !guest.output.chunk().is_empty() {
+            self.send_chunk(guest);
+        }
+    }
+
+    fn send_chunk(&mut self, guest: &mut Guest) {
+        let record = Record::begin(&mut self.platform, "out").text("guest", guest.config.name);
+        record.bytes("text", guest.output.chunk()).end();
+        if self.attached == Some(usize::from(guest.id.0)) {
+            self.platform.console_write(guest.output.chunk());
+        } else if self.shows_output && self.attached.is_none() {
+            for line in guest.output.chunk().split_inclusive(|byte| *byte == b'\n') {
+                self.platform.console_write(b"\r");
+                self.platform.console_write(guest.config.name.as_bytes());
+                self.platform.console_write(b"| ");
+                self.platform.console_write(line.trim_ascii_end());
+                self.platform.console_write(b"\r\n");
+            }
+        }
+        guest.output.clear_chunk();
+    }
+
+    /// One line of an answer: to the console, and as a record.
+    pub(crate) fn say(&mut self, text: fmt::Arguments<'_>) {
+        let mut line = ArrayString::<CONSOLE_LINE>::new();
+        // A line that is too long is cut.
+        let _ = line.write_fmt(text);
+        self.record("console").text("text", &line).end();
+        self.platform.console_write(line.as_bytes());
+        self.platform.console_write(b"\r\n");
+    }
+
+    /// Ticks for this many microseconds.
+    pub(crate) fn micros(&self, micros: u64) -> Tsc {
+        let ticks = u128::from(micros) * u128::from(self.tsc_hz) / 1_000_000;
+        Tsc(u64::try_from(ticks).unwrap_or(u64::MAX))
+    }
+}

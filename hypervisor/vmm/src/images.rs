@@ -1,0 +1,160 @@
+//! The boot bundle as a store of images.
+//!
+//! Guests are loaded one after the other. All but the last user of an image get copies of its pages;
+//! the last one gets the frames themselves, and what it did not need goes back to the pool. An image
+//! that a guest may need again (it restarts on reboot) stays.
+
+use crate::host::Host;
+use arrayvec::ArrayVec;
+use pleat_bundle::config::{OnReboot, RunConfig};
+use pleat_bundle::header::MAX_SECTIONS;
+use pleat_bundle::{BundleError, Header, PAGE_SIZE, Section, SectionCheck, SectionKind};
+use pleat_types::{FrameMemory, Hfn, Hpa, Platform};
+
+/// One section of the bundle.
+#[derive(Clone, Debug)]
+struct Image {
+    section: Section,
+    /// Guests that have not been loaded from it yet.
+    users: u32,
+    /// Somebody may need it again.
+    is_kept: bool,
+    is_verified: bool,
+}
+
+/// How the pages of an image may be used by the guest that is being loaded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Handover {
+    /// Others need them, too.
+    Copy,
+    /// This guest is the last: whole pages can become its own.
+    Give,
+}
+
+/// An image that is being used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct OpenImage {
+    /// Where it starts in host memory: on a page.
+    pub(crate) start: Hpa,
+    /// Its size.
+    pub(crate) bytes: u64,
+    pub(crate) handover: Handover,
+}
+
+/// All sections of the bundle.
+#[derive(Debug)]
+pub(crate) struct Images {
+    base: Hpa,
+    /// The number of the first frame behind the bundle.
+    end: u64,
+    all: ArrayVec<Image, MAX_SECTIONS>,
+}
+
+impl Images {
+    /// The bundle at this place, with nobody using it.
+    pub(crate) fn new(base: Hpa, header: &Header) -> Self {
+        let image = |section: &Section| Image {
+            section: *section,
+            users: 0,
+            // A crash record names functions by them.
+            is_kept: section.kind == SectionKind::Symbols,
+            is_verified: false,
+        };
+        let end = base.hfn().get() + header.total_bytes().div_ceil(PAGE_SIZE as u64);
+        Self {
+            base,
+            end,
+            all: header.sections().iter().map(image).collect(),
+        }
+    }
+
+    /// Notes who will use which image.
+    pub(crate) fn plan(&mut self, config: &RunConfig<'_>) {
+        for guest in &config.guests {
+            for index in core::iter::once(guest.kernel).chain(guest.initramfs) {
+                if let Some(image) = self.all.get_mut(usize::from(index)) {
+                    image.users += 1;
+                    image.is_kept |= guest.on_reboot == OnReboot::Restart;
+                }
+            }
+        }
+    }
+
+    fn start_of(&self, section: &Section) -> Hpa {
+        // The header was checked: the section lies in the bundle, and the bundle in memory.
+        Hpa::new(self.base.get().wrapping_add(section.offset))
+    }
+}
+
+impl<P: Platform> Host<P> {
+    /// Gives a guest that is being loaded its image, verified.
+    pub(crate) fn open_image(&mut self, images: &mut Images, index: u16) -> Result<OpenImage, BundleError> {
+        let missing = BundleError::NoSection {
+            section: usize::from(index),
+        };
+        let image = images.all.get(usize::from(index)).ok_or(missing)?;
+        let (start, bytes) = (images.start_of(&image.section), image.section.bytes);
+        let is_last = image.users <= 1 && !image.is_kept;
+        if !image.is_verified {
+            self.verify(start, &image.section)?;
+        }
+        images.all[usize::from(index)].is_verified = true;
+        let handover = if is_last { Handover::Give } else { Handover::Copy };
+        Ok(OpenImage {
+            start,
+            bytes,
+            handover,
+        })
+    }
+
+    /// The guest that was being loaded is done with this image, however that went.
+    pub(crate) fn close_image(&mut self, images: &mut Images, index: u16) {
+        if let Some(image) = images.all.get_mut(usize::from(index)) {
+            image.users = image.users.saturating_sub(1);
+        }
+        self.release_unused(images);
+    }
+
+    /// Gives back every frame of images that nobody needs any more.
+    pub(crate) fn release_unused(&mut self, images: &mut Images) {
+        for index in 0..images.all.len() {
+            let image = &images.all[index];
+            if image.users == 0 && !image.is_kept {
+                let first = images.start_of(&image.section).hfn();
+                self.release_range(first, image.section.pages());
+                // What is given back is gone: the section has no pages any more.
+                images.all[index].section.bytes = 0;
+            }
+        }
+    }
+
+    /// Gives back what lies between the sections, the header page included.
+    pub(crate) fn release_gaps(&mut self, images: &Images) {
+        let mut behind = images.base.hfn();
+        for image in &images.all {
+            let first = images.start_of(&image.section).hfn();
+            self.release_range(behind, first.get().saturating_sub(behind.get()));
+            behind = Hfn::new(first.get() + image.section.pages());
+        }
+        self.release_range(behind, images.end.saturating_sub(behind.get()));
+    }
+
+    /// Gives back frames of the bundle, as far as they still belong to it.
+    pub(crate) fn release_range(&mut self, first: Hfn, count: u64) {
+        for offset in 0..count {
+            self.frames.release_bundle(Hfn::new(first.get() + offset));
+        }
+    }
+
+    fn verify(&mut self, start: Hpa, section: &Section) -> Result<(), BundleError> {
+        let mut check = SectionCheck::new(section);
+        let mut page = [0; PAGE_SIZE];
+        for offset in 0..section.pages() {
+            self.platform
+                .memory()
+                .read_frame(Hfn::new(start.hfn().get() + offset), &mut page);
+            check.update(&page);
+        }
+        check.finish()
+    }
+}

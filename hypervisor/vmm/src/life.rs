@@ -1,0 +1,282 @@
+//! The beginning and the end of guests.
+
+use crate::boot::Slot;
+use crate::guest::{Guest, Life, Reason};
+use crate::host::Host;
+use crate::loader::layout::Ram;
+use crate::loader::{Entry, LoadError};
+use crate::memory::GuestMemory;
+use crate::output::Output;
+use crate::run::Hypervisor;
+use crate::stop::Stop;
+use arrayvec::ArrayVec;
+use core::fmt::Write;
+use pleat_bundle::config::{GuestConfig, OnReboot};
+use pleat_devices::{Board, BoardConfig};
+use pleat_types::{Exit, GuestId, Platform, Tsc, Vcpu};
+
+/// XCR0 after reset: the x87 state alone.
+const XCR0_AT_RESET: u64 = 1;
+
+impl<P: Platform> Hypervisor<P> {
+    /// Makes all guests of the configuration, loads them and makes them ready to run.
+    pub(crate) fn start_guests(&mut self) {
+        self.host.release_gaps(&self.images);
+        self.host.release_unused(&mut self.images);
+        for index in 0..self.config.guests.len() {
+            let config = self.config.guests[index].clone();
+            self.scheduler.add(config.weight);
+            let guest = self.host.new_guest(index, config);
+            // There are as many slots as a configuration can have guests.
+            let _ = self.slots.try_push(Slot { vcpu: None, guest });
+            self.start(index);
+        }
+    }
+
+    /// Loads a guest that has no memory, and makes it ready; or ends it with the reason.
+    pub(crate) fn start(&mut self, index: usize) {
+        let Some(slot) = self.slots.get_mut(index) else {
+            return;
+        };
+        match self.host.load_guest(&mut self.images, slot) {
+            Ok(()) => {
+                slot.guest.life = Life::Running;
+                self.host.announce(&slot.guest, "");
+                self.scheduler.wake(index);
+            }
+            Err(error) => self.end(index, Stop::NotStarted(error)),
+        }
+    }
+
+    /// Ends a guest: tells everybody, and begins to take its memory back.
+    pub(crate) fn end(&mut self, index: usize, stop: Stop) {
+        let Some(slot) = self.slots.get_mut(index) else {
+            return;
+        };
+        if slot.guest.has_ended() {
+            return;
+        }
+        self.scheduler.remove(index);
+        self.host.flush_output(&mut slot.guest);
+        slot.guest.life = Life::Ended(stop);
+        slot.guest.reason = Reason::new();
+        // A reason that is too long is cut.
+        let _ = write!(slot.guest.reason, "{stop}");
+        let reason = slot.guest.reason;
+        self.host.announce(&slot.guest, &reason);
+        if stop.wants_report() {
+            self.host.report(slot);
+        }
+        self.host.say(format_args!(
+            "guest `{}` {}: {reason}",
+            slot.guest.config.name,
+            stop.ended().name()
+        ));
+        if matches!(stop, Stop::Finished(code) if code != 0) {
+            self.host
+                .fail(format_args!("guest `{}` {reason}", slot.guest.config.name));
+        }
+        self.host.dismantle(slot);
+        if self.host.attached == Some(index) {
+            self.detach();
+        }
+    }
+
+    /// What the guest's reset leads to.
+    pub(crate) fn reboot(&mut self, index: usize) {
+        let Some(slot) = self.slots.get_mut(index) else {
+            return;
+        };
+        if slot.guest.config.on_reboot == OnReboot::Stop {
+            self.end(index, Stop::Rebooted);
+            return;
+        }
+        self.host.flush_output(&mut slot.guest);
+        self.host.dismantle(slot);
+        // Its memory goes back before it starts again, so that it starts with empty memory.
+        while self.host.release_step(slot) {}
+        self.host.announce(&slot.guest, "restarted");
+        self.scheduler.wait(index);
+        self.start(index);
+    }
+}
+
+impl<P: Platform> Host<P> {
+    fn new_guest(&mut self, index: usize, config: GuestConfig<'static>) -> Guest {
+        let id = GuestId(u16::try_from(index).unwrap_or(u16::MAX));
+        let ram = Ram::new(config.memory_bytes);
+        let memory = GuestMemory::new(id, config.pages);
+        Guest {
+            id,
+            config,
+            life: Life::Waiting,
+            is_paused: false,
+            ram,
+            memory,
+            board: self.new_board(),
+            vcpu_frames: ArrayVec::new(),
+            tsc_offset: 0,
+            xcr0: XCR0_AT_RESET,
+            has_news: true,
+            is_window_open: false,
+            tpr_threshold: None,
+            first_entry: None,
+            ran: Tsc(0),
+            exits: [0; Exit::KINDS],
+            recent: [u8::MAX; crate::guest::LAST_EXITS],
+            recent_at: 0,
+            output: Output::default(),
+            events: ArrayVec::new(),
+            reason: Reason::new(),
+        }
+    }
+
+    /// A board that is switched on now, at the guest's tick 0.
+    fn new_board(&self) -> Board {
+        let uptime = self.platform.now().0 / self.tsc_hz.max(1);
+        let epoch = self.platform.boot_epoch().wrapping_add(uptime);
+        Board::new(&BoardConfig {
+            tsc_hz: self.tsc_hz,
+            epoch,
+            start: Tsc(0),
+        })
+    }
+
+    /// Memory, images and a virtual processor for a guest that has none.
+    fn load_guest(
+        &mut self,
+        images: &mut crate::images::Images,
+        slot: &mut Slot<P::Vcpu>,
+    ) -> Result<(), LoadError> {
+        let guest = &mut slot.guest;
+        let promised = self.promise(&mut guest.memory, &guest.ram);
+        // The images are counted as used even if there was no room to begin with.
+        let entry = self.load(images, guest);
+        promised?;
+        slot.vcpu = Some(self.new_processor(guest, entry?)?);
+        Ok(())
+    }
+
+    fn new_processor(&mut self, guest: &mut Guest, entry: Entry) -> Result<P::Vcpu, LoadError> {
+        while guest.vcpu_frames.len() < P::VCPU_FRAMES {
+            let frame = self.frames.allocate_vcpu(guest.id).ok_or(LoadError::HostShort)?;
+            let full = LoadError::Bug("a virtual processor of too many frames");
+            guest.vcpu_frames.try_push(frame).map_err(|_| full)?;
+        }
+        let eptp = guest.memory.stage2().map(pleat_stage2::Stage2::eptp);
+        let eptp = eptp.ok_or(LoadError::Bug("a guest without tables"))?;
+        let mut vcpu = self.platform.new_vcpu(guest.id, &guest.vcpu_frames, eptp);
+        vcpu.set_rip(entry.rip);
+        vcpu.set_gpr(entry.parameters_in, crate::loader::layout::PARAMETERS.get());
+        guest.xcr0 = XCR0_AT_RESET;
+        guest.has_news = true;
+        guest.is_window_open = false;
+        guest.tpr_threshold = None;
+        Ok(vcpu)
+    }
+
+    /// Before the first entry: the guest's clock starts at 0 now.
+    pub(crate) fn switch_on(&mut self, vcpu: &mut P::Vcpu, guest: &mut Guest, now: Tsc) {
+        guest.first_entry = Some(now);
+        guest.tsc_offset = 0u64.wrapping_sub(now.0);
+        vcpu.set_tsc_offset(guest.tsc_offset);
+        guest.board = self.new_board();
+        self.first_entry.get_or_insert(now);
+    }
+
+    /// The processor goes at once, the memory step by step.
+    fn dismantle(&mut self, slot: &mut Slot<P::Vcpu>) {
+        if let Some(vcpu) = slot.vcpu.take() {
+            self.platform.drop_vcpu(vcpu);
+        }
+        for frame in slot.guest.vcpu_frames.drain(..) {
+            self.frames.release_vcpu(frame);
+        }
+        self.begin_release(&mut slot.guest.memory);
+    }
+
+    /// Gives a batch of a dismantled guest's memory back; false when there is none left.
+    pub(crate) fn release_step(&mut self, slot: &mut Slot<P::Vcpu>) -> bool {
+        match self.release_some(&mut slot.guest.memory) {
+            Ok(is_more) => is_more,
+            Err(error) => {
+                self.fail(format_args!("guest `{}`: {error:?}", slot.guest.config.name));
+                false
+            }
+        }
+    }
+
+    fn announce(&mut self, guest: &Guest, reason: &str) {
+        let record = self.record("state").text("guest", guest.config.name);
+        record
+            .text("state", guest.state_name())
+            .text("reason", reason)
+            .end();
+    }
+
+    /// Why a guest was stopped, with all that helps to find the cause.
+    fn report(&mut self, slot: &Slot<P::Vcpu>) {
+        let guest = &slot.guest;
+        self.report_line(
+            guest,
+            format_args!("guest `{}`: {}", guest.config.name, guest.reason),
+        );
+        if let Some(vcpu) = &slot.vcpu {
+            let r = vcpu.registers();
+            self.report_line(
+                guest,
+                format_args!(
+                    "rip {:#x} rflags {:#x} cs {:#x} ss {:#x}",
+                    r.rip, r.rflags, r.cs.selector, r.ss.selector
+                ),
+            );
+            self.report_line(
+                guest,
+                format_args!(
+                    "cr0 {:#x} cr3 {:#x} cr4 {:#x} efer {:#x}",
+                    r.cr0, r.cr3, r.cr4, r.efer
+                ),
+            );
+            for (row, names) in GPR_NAMES.chunks(4).enumerate() {
+                let value = |column: usize| r.gprs[row * 4 + column];
+                self.report_line(
+                    guest,
+                    format_args!(
+                        "{} {:#x} {} {:#x} {} {:#x} {} {:#x}",
+                        names[0],
+                        value(0),
+                        names[1],
+                        value(1),
+                        names[2],
+                        value(2),
+                        names[3],
+                        value(3),
+                    ),
+                );
+            }
+        }
+        let mut exits = Reason::new();
+        for name in guest.last_exits() {
+            let _ = write!(exits, " {name}");
+        }
+        self.report_line(guest, format_args!("last exits:{exits}"));
+    }
+
+    fn report_line(&mut self, guest: &Guest, text: core::fmt::Arguments<'_>) {
+        self.record("report")
+            .text("guest", guest.config.name)
+            .format("text", text)
+            .end();
+        let mut line = arrayvec::ArrayString::<200>::new();
+        let _ = line.write_fmt(text);
+        self.platform.console_write(b"  ");
+        self.platform.console_write(line.as_bytes());
+        self.platform.console_write(b"\r\n");
+    }
+}
+
+/// By `Gpr` number.
+const GPR_NAMES: [&str; 16] = [
+    "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14",
+    "r15",
+];

@@ -1,0 +1,449 @@
+//! A guest's memory: extended page tables over frames of the ledger, backed when they are touched.
+//!
+//! A first read gets the zero frame, a first write a frame that was zeroed before the guest could see
+//! it. When no frame is free nothing changes, and the guest waits ([`Fault::HostShort`]).
+
+use crate::frames::Tables;
+use crate::host::Host;
+use crate::loader::layout::Ram;
+use core::mem;
+use pleat_bundle::config::Pages;
+use pleat_stage2::{
+    Absent, Counters, Error, FaultAction, Mapping, Page, PendingFlush, ProcessorSet, Retired, Stage2,
+    Teardown,
+};
+use pleat_types::{
+    Access, FRAME_SIZE, FrameMemory, Gfn, Gpa, GuestId, Hfn, LARGE_FRAMES, OwnedFrame, PageSize, Platform,
+};
+
+/// The processor that all guests run on, until there are several.
+pub(crate) const THE_PROCESSOR: u8 = 0;
+
+/// Kinds of faults that are counted, by [`FaultKind`].
+pub(crate) const FAULT_NAMES: [&str; 7] = [
+    "zero",
+    "unique",
+    "zero-broken",
+    "large",
+    "deflated",
+    "stale",
+    "waited",
+];
+
+/// What a fault was.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum FaultKind {
+    /// A first read.
+    Zero,
+    /// A first write.
+    Unique,
+    /// A write to a page that was read before.
+    ZeroBroken,
+    /// A first write that got 2 MiB.
+    Large,
+    /// The guest used a page of its balloon.
+    Deflated,
+    /// A stale translation.
+    Stale,
+    /// No frame was free.
+    Waited,
+}
+
+/// How a fault ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub(crate) enum Fault {
+    /// The access succeeds now.
+    Backed,
+    /// No frame is free; nothing has changed.
+    HostShort,
+    /// The guest has nothing there.
+    Hole,
+    /// A mistake of ours: where.
+    Bug(&'static str),
+}
+
+/// Guest memory that cannot be used as asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum MemoryError {
+    /// No frame is free.
+    HostShort,
+    /// The guest has no RAM there.
+    Hole(Gpa),
+    /// A mistake of ours.
+    Bug(&'static str),
+}
+
+impl From<Error> for MemoryError {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::HostShort => Self::HostShort,
+            Error::Bug(_) => Self::Bug("extended page tables"),
+        }
+    }
+}
+
+/// The tables in the course of a guest's life.
+#[derive(Debug)]
+enum Life {
+    Live(Stage2),
+    Dying(Teardown),
+    Gone,
+}
+
+/// The memory of one guest.
+#[derive(Debug)]
+pub(crate) struct GuestMemory {
+    guest: GuestId,
+    life: Life,
+    pages: Pages,
+    faults: [u64; FAULT_NAMES.len()],
+}
+
+impl GuestMemory {
+    /// No memory yet.
+    pub(crate) const fn new(guest: GuestId, pages: Pages) -> Self {
+        Self {
+            guest,
+            life: Life::Gone,
+            pages,
+            faults: [0; FAULT_NAMES.len()],
+        }
+    }
+
+    /// Its tables, as long as there are any.
+    pub(crate) const fn stage2(&self) -> Option<&Stage2> {
+        match &self.life {
+            Life::Live(stage2) => Some(stage2),
+            Life::Dying(teardown) => Some(teardown.stage2()),
+            Life::Gone => None,
+        }
+    }
+
+    /// Whose it is.
+    pub(crate) const fn guest(&self) -> GuestId {
+        self.guest
+    }
+
+    /// What is mapped and spent on tables.
+    pub(crate) fn counters(&self) -> Counters {
+        self.stage2()
+            .map_or_else(Counters::default, |stage2| *stage2.counters())
+    }
+
+    /// Faults by kind, as [`FAULT_NAMES`] names them.
+    pub(crate) const fn faults(&self) -> &[u64; FAULT_NAMES.len()] {
+        &self.faults
+    }
+
+    /// Some of it is still to be given back.
+    pub(crate) const fn is_dying(&self) -> bool {
+        matches!(self.life, Life::Dying(_))
+    }
+
+    fn count(&mut self, kind: FaultKind) {
+        self.faults[kind as usize] += 1;
+    }
+}
+
+impl<P: Platform> Host<P> {
+    /// Tables that promise this RAM.
+    pub(crate) fn promise(&mut self, memory: &mut GuestMemory, ram: &Ram) -> Result<(), MemoryError> {
+        let zero = self.frames.zero();
+        let mut tables = Tables {
+            memory: self.platform.memory(),
+            frames: &mut self.frames,
+            guest: memory.guest,
+        };
+        let stage2 = Stage2::new(&mut tables, zero, ProcessorSet::one(THE_PROCESSOR))?;
+        memory.life = Life::Live(stage2);
+        let Life::Live(stage2) = &mut memory.life else {
+            return Ok(());
+        };
+        for (first, count) in ram.frame_ranges() {
+            stage2.promise(&mut tables, first, count)?;
+        }
+        Ok(())
+    }
+
+    /// Lets an access of the guest succeed.
+    pub(crate) fn fault(&mut self, memory: &mut GuestMemory, gpa: Gpa, access: Access) -> Fault {
+        // A page of the balloon becomes untouched first, then it is an ordinary fault: two turns.
+        for _ in 0..2 {
+            let Ok(mapping) = self.lookup(memory, gpa.gfn()) else {
+                return Fault::Bug("page lookup");
+            };
+            let done = match mapping.action(access) {
+                FaultAction::MapZero => self.map_zero(memory, gpa.gfn()),
+                FaultAction::MapUnique { largest } => self.map_fresh(memory, gpa.gfn(), &mapping, largest),
+                FaultAction::Spurious => {
+                    memory.count(FaultKind::Stale);
+                    self.flush(memory);
+                    Ok(())
+                }
+                FaultAction::Deflate => match self.deflate(memory, gpa.gfn()) {
+                    Ok(()) => continue,
+                    failed => failed,
+                },
+                FaultAction::Device | FaultAction::Hole => return Fault::Hole,
+            };
+            return match done {
+                Ok(()) => Fault::Backed,
+                Err(MemoryError::HostShort) => {
+                    memory.count(FaultKind::Waited);
+                    Fault::HostShort
+                }
+                Err(MemoryError::Hole(_)) => Fault::Hole,
+                Err(MemoryError::Bug(place)) => Fault::Bug(place),
+            };
+        }
+        Fault::Bug("a balloon page that stays in the balloon")
+    }
+
+    fn lookup(&mut self, memory: &GuestMemory, gfn: Gfn) -> Result<Mapping, MemoryError> {
+        let stage2 = memory
+            .stage2()
+            .ok_or(MemoryError::Bug("a guest without tables"))?;
+        let tables = Tables {
+            memory: self.platform.memory(),
+            frames: &mut self.frames,
+            guest: memory.guest,
+        };
+        stage2
+            .lookup(&tables, gfn)
+            .map_err(|_| MemoryError::Bug("page lookup"))
+    }
+
+    /// Whether nobody has used this page yet.
+    pub(crate) fn is_untouched(&mut self, memory: &GuestMemory, at: Gpa) -> Result<bool, MemoryError> {
+        Ok(self.lookup(memory, at.gfn())?.page == Page::Untouched)
+    }
+
+    fn map_zero(&mut self, memory: &mut GuestMemory, gfn: Gfn) -> Result<(), MemoryError> {
+        self.with_tables(memory, |stage2, tables| stage2.map_zero(tables, gfn))??;
+        memory.count(FaultKind::Zero);
+        Ok(())
+    }
+
+    fn deflate(&mut self, memory: &mut GuestMemory, gfn: Gfn) -> Result<(), MemoryError> {
+        let change = |stage2: &mut Stage2, tables: &mut Tables<'_, P::Memory>| {
+            stage2.reclassify(tables, gfn, Absent::Ballooned, Absent::Untouched)
+        };
+        self.with_tables(memory, change)??;
+        memory.count(FaultKind::Deflated);
+        Ok(())
+    }
+
+    /// A frame of zeros for a page, or 2 MiB of them.
+    fn map_fresh(
+        &mut self,
+        memory: &mut GuestMemory,
+        gfn: Gfn,
+        mapping: &Mapping,
+        largest: PageSize,
+    ) -> Result<(), MemoryError> {
+        let is_large_wanted = memory.pages == Pages::Large && largest != PageSize::Small;
+        if is_large_wanted && self.map_fresh_large(memory, gfn.large_base())? {
+            return Ok(());
+        }
+        let frame = self
+            .frames
+            .allocate_page(memory.guest, gfn)
+            .ok_or(MemoryError::HostShort)?;
+        self.platform.memory().zero_frame(frame.first());
+        self.map_page(memory, gfn, frame)?;
+        memory.count(if mapping.page == Page::Zero {
+            FaultKind::ZeroBroken
+        } else {
+            FaultKind::Unique
+        });
+        Ok(())
+    }
+
+    /// Whether 2 MiB of zeros could be mapped.
+    fn map_fresh_large(&mut self, memory: &mut GuestMemory, first: Gfn) -> Result<bool, MemoryError> {
+        let Some(block) = self.frames.allocate_large(memory.guest, first) else {
+            return Ok(false);
+        };
+        for offset in 0..LARGE_FRAMES {
+            self.platform
+                .memory()
+                .zero_frame(Hfn::new(block.first().get() + offset));
+        }
+        match self.with_tables(memory, |stage2, tables| stage2.map_large(tables, first, block))? {
+            Ok(()) => {
+                memory.count(FaultKind::Large);
+                Ok(true)
+            }
+            Err(refused) => {
+                self.frames.release(refused.frame);
+                Err(refused.error.into())
+            }
+        }
+    }
+
+    /// Maps a frame whose content is ready. It goes back to the pool if that fails.
+    pub(crate) fn map_page(
+        &mut self,
+        memory: &mut GuestMemory,
+        gfn: Gfn,
+        frame: OwnedFrame,
+    ) -> Result<(), MemoryError> {
+        match self.with_tables(memory, |stage2, tables| stage2.map_unique(tables, gfn, frame))? {
+            Ok(pending) => {
+                self.settle(pending);
+                Ok(())
+            }
+            Err(refused) => {
+                self.frames.release(refused.frame);
+                Err(refused.error.into())
+            }
+        }
+    }
+
+    /// Copies bytes of the guest out; what it never touched reads as zeros and stays untouched.
+    pub(crate) fn copy_out(
+        &mut self,
+        memory: &GuestMemory,
+        start: Gpa,
+        out: &mut [u8],
+    ) -> Result<(), MemoryError> {
+        let mut at = start;
+        let mut rest = out;
+        while !rest.is_empty() {
+            let (piece, behind) = rest.split_at_mut(rest.len().min(FRAME_SIZE - at.frame_offset()));
+            match self.lookup(memory, at.gfn())?.page {
+                Page::Unique(frame) => {
+                    let from = frame.base().checked_add(at.frame_offset() as u64);
+                    self.platform
+                        .memory()
+                        .read(from.ok_or(MemoryError::Hole(at))?, piece);
+                }
+                Page::Untouched | Page::Zero | Page::Ballooned => piece.fill(0),
+                Page::Hole | Page::Device => return Err(MemoryError::Hole(at)),
+            }
+            at = at.checked_add(piece.len() as u64).ok_or(MemoryError::Hole(at))?;
+            rest = behind;
+        }
+        Ok(())
+    }
+
+    /// Copies bytes into the guest, backing what it never touched.
+    pub(crate) fn copy_in(
+        &mut self,
+        memory: &mut GuestMemory,
+        start: Gpa,
+        bytes: &[u8],
+    ) -> Result<(), MemoryError> {
+        let mut at = start;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let (piece, behind) = rest.split_at(rest.len().min(FRAME_SIZE - at.frame_offset()));
+            let frame = self.writable_frame(memory, at)?;
+            let to = frame
+                .base()
+                .checked_add(at.frame_offset() as u64)
+                .ok_or(MemoryError::Hole(at))?;
+            self.platform.memory().write(to, piece);
+            at = at.checked_add(piece.len() as u64).ok_or(MemoryError::Hole(at))?;
+            rest = behind;
+        }
+        Ok(())
+    }
+
+    fn writable_frame(&mut self, memory: &mut GuestMemory, at: Gpa) -> Result<Hfn, MemoryError> {
+        match self.fault(memory, at, Access::Write) {
+            Fault::Backed => {}
+            Fault::HostShort => return Err(MemoryError::HostShort),
+            Fault::Hole => return Err(MemoryError::Hole(at)),
+            Fault::Bug(place) => return Err(MemoryError::Bug(place)),
+        }
+        match self.lookup(memory, at.gfn())?.page {
+            Page::Unique(frame) => Ok(frame),
+            _ => Err(MemoryError::Bug("a written page without a frame")),
+        }
+    }
+
+    /// The guest will not run any more: its memory goes back by [`Host::release_some`].
+    pub(crate) fn begin_release(&mut self, memory: &mut GuestMemory) {
+        memory.life = match mem::replace(&mut memory.life, Life::Gone) {
+            Life::Live(stage2) => Life::Dying(stage2.teardown()),
+            other => other,
+        };
+    }
+
+    /// Gives the next batch of a dying guest's frames back; false when there is none left.
+    pub(crate) fn release_some(&mut self, memory: &mut GuestMemory) -> Result<bool, MemoryError> {
+        let Life::Dying(teardown) = &mut memory.life else {
+            return Ok(false);
+        };
+        let mut tables = Tables {
+            memory: self.platform.memory(),
+            frames: &mut self.frames,
+            guest: memory.guest,
+        };
+        match teardown.step(&mut tables) {
+            Ok(Some(pending)) => {
+                self.settle(pending);
+                Ok(true)
+            }
+            Ok(None) => {
+                memory.life = Life::Gone;
+                Ok(false)
+            }
+            Err(_) => {
+                // What the broken tables hold stays lost; the audit says so.
+                memory.life = Life::Gone;
+                Err(MemoryError::Bug("taking a guest's tables down"))
+            }
+        }
+    }
+
+    fn with_tables<R>(
+        &mut self,
+        memory: &mut GuestMemory,
+        act: impl FnOnce(&mut Stage2, &mut Tables<'_, P::Memory>) -> R,
+    ) -> Result<R, MemoryError> {
+        let Life::Live(stage2) = &mut memory.life else {
+            return Err(MemoryError::Bug("a guest without tables"));
+        };
+        let mut tables = Tables {
+            memory: self.platform.memory(),
+            frames: &mut self.frames,
+            guest: memory.guest,
+        };
+        Ok(act(stage2, &mut tables))
+    }
+
+    /// Flushes where that is due, and gives back what was waiting for it.
+    fn settle<const N: usize>(&mut self, pending: PendingFlush<N>) {
+        for retired in pending.settle(|eptp| self.platform.flush(eptp)) {
+            match retired {
+                Retired::Frame(frame) => self.frames.release(frame),
+                Retired::Table(table) => self.frames.release_table(table),
+            }
+        }
+    }
+
+    fn flush(&mut self, memory: &GuestMemory) {
+        if let Some(stage2) = memory.stage2() {
+            self.platform.flush(stage2.eptp());
+        }
+    }
+
+    /// Counts a guest's pages again by a walk, and says what differs.
+    pub(crate) fn recount(&mut self, memory: &GuestMemory) -> Result<Option<Counters>, MemoryError> {
+        let Some(stage2) = memory.stage2() else {
+            return Ok(None);
+        };
+        let tables = Tables {
+            memory: self.platform.memory(),
+            frames: &mut self.frames,
+            guest: memory.guest,
+        };
+        let counted = stage2
+            .recount(&tables)
+            .map_err(|_| MemoryError::Bug("a malformed entry"))?;
+        Ok(Some(counted))
+    }
+}

@@ -1,0 +1,322 @@
+//! The run loop: what happens between two time slices.
+
+use crate::boot::{Slot, Storage};
+use crate::console::Editor;
+use crate::cpu::{Cpu, Pause};
+use crate::guest::{Guest, Life};
+use crate::host::Host;
+use crate::images::Images;
+use crate::scheduler::Scheduler;
+use crate::script::Script;
+use crate::stop::Stop;
+use arrayvec::ArrayVec;
+use pleat_bundle::config::{MAX_GUESTS, RunConfig};
+use pleat_types::{Platform, Tsc};
+
+/// How often the console is looked at when nothing else happens, in microseconds.
+const CONSOLE_POLL_US: u64 = 10_000;
+/// Batches of an ended guest's memory that go back between two time slices.
+const RELEASE_BATCHES: usize = 16;
+/// Commands of the script that run between two time slices.
+const STEPS_AT_ONCE: usize = 8;
+
+/// How a run ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum Outcome {
+    /// As it should.
+    Ok,
+    /// With failures, which the statistics name.
+    Failed,
+}
+
+impl Outcome {
+    /// The name in records.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// The hypervisor: all guests of one machine.
+pub struct Hypervisor<P: Platform> {
+    pub(crate) host: Host<P>,
+    pub(crate) config: &'static RunConfig<'static>,
+    pub(crate) slots: &'static mut ArrayVec<Slot<P::Vcpu>, MAX_GUESTS>,
+    pub(crate) images: Images,
+    pub(crate) scheduler: Scheduler,
+    pub(crate) script: Script,
+    pub(crate) editor: Editor,
+    /// Length of a time slice.
+    pub(crate) slice: Tsc,
+    /// When the machine came out of reset.
+    pub(crate) reset: Tsc,
+    /// A person or a script ended the run.
+    pub(crate) has_quit: bool,
+}
+
+impl<P: Platform> Hypervisor<P> {
+    /// Runs all guests until the run is over, and reports how it went. Powering off is the caller's job.
+    pub fn run(&mut self) -> Outcome {
+        self.start_guests();
+        loop {
+            let now = self.host.platform.now();
+            self.host.wants_attention = false;
+            self.poll_console();
+            self.run_script(now);
+            self.release_ended();
+            if self.is_over(now) {
+                return self.finish();
+            }
+            self.wake_guests(now);
+            match self.scheduler.pick() {
+                Some(index) => self.run_slice(index),
+                None => self.wait_for_something(now),
+            }
+        }
+    }
+
+    /// The board, for who powers it off.
+    pub fn platform(&mut self) -> &mut P {
+        &mut self.host.platform
+    }
+
+    /// All guests.
+    pub(crate) fn guests(&self) -> impl Iterator<Item = &Guest> + Clone {
+        self.slots.iter().map(|slot| &slot.guest)
+    }
+
+    fn run_slice(&mut self, index: usize) {
+        let start = self.host.platform.now();
+        let slice_end = start.after(self.slice).min(self.next_wake_up(index));
+        self.host.slice_end = slice_end;
+        let Some(Slot {
+            vcpu: Some(vcpu),
+            guest,
+        }) = self.slots.get_mut(index)
+        else {
+            self.scheduler.remove(index);
+            return;
+        };
+        if guest.first_entry.is_none() {
+            self.host.switch_on(vcpu, guest, start);
+        }
+        let pause = Cpu {
+            vcpu,
+            guest,
+            host: &mut self.host,
+        }
+        .run(slice_end);
+        self.host.drain_output(guest);
+        let used = self.host.platform.now().since(start);
+        guest.ran = guest.ran.after(used);
+        self.scheduler.charge(index, used);
+        self.apply(index, pause);
+    }
+
+    fn apply(&mut self, index: usize, pause: Pause) {
+        let guest = &mut self.slots[index].guest;
+        match pause {
+            Pause::Over => {}
+            Pause::Yielded => self.scheduler.yield_to_others(index),
+            Pause::Waiting => {
+                guest.life = Life::Waiting;
+                self.scheduler.wait(index);
+            }
+            Pause::Parked => {
+                guest.life = Life::Parked(self.host.frames.freed());
+                self.scheduler.wait(index);
+            }
+            Pause::Reboot => self.reboot(index),
+            Pause::Ended(stop) => self.end(index, stop),
+        }
+    }
+
+    /// The earliest time at which somebody other than `runner` wants the processor.
+    fn next_wake_up(&self, runner: usize) -> Tsc {
+        let others = self
+            .guests()
+            .enumerate()
+            .filter(|(index, guest)| *index != runner && guest.life == Life::Waiting && !guest.is_paused);
+        let timers = others
+            .map(|(_, guest)| guest.deadline())
+            .min()
+            .unwrap_or(Tsc::NEVER);
+        timers.min(self.next_appointment())
+    }
+
+    /// When the script or the end of the run is due.
+    fn next_appointment(&self) -> Tsc {
+        let step = self
+            .script
+            .next_due(self.host.first_entry, |micros| self.host.micros(micros));
+        step.min(self.time_limit())
+    }
+
+    fn time_limit(&self) -> Tsc {
+        match (self.host.first_entry, self.config.for_ms) {
+            (Some(first), Some(limit)) => first.after(self.host.micros(limit.saturating_mul(1000))),
+            _ => Tsc::NEVER,
+        }
+    }
+
+    /// Guests whose interrupt has come, or for which there is memory again, can run.
+    fn wake_guests(&mut self, now: Tsc) {
+        for (index, slot) in self.slots.iter_mut().enumerate() {
+            let Slot {
+                vcpu: Some(vcpu),
+                guest,
+            } = slot
+            else {
+                continue;
+            };
+            let is_awake = match guest.life {
+                Life::Waiting => guest.is_woken(vcpu, now),
+                Life::Parked(freed) => freed != self.host.frames.freed() && self.host.frames.has_free(),
+                Life::Running | Life::Ended(_) => false,
+            };
+            if is_awake {
+                guest.life = Life::Running;
+                if !guest.is_paused {
+                    self.scheduler.wake(index);
+                }
+            }
+        }
+    }
+
+    /// No guest can run: sleeps until that changes, or sees to it that it does.
+    fn wait_for_something(&mut self, now: Tsc) {
+        if self.slots.iter().any(|slot| slot.guest.memory.is_dying()) {
+            return;
+        }
+        if let Some(victim) = self.victim() {
+            self.end(victim, Stop::HostShort);
+            return;
+        }
+        let wake_up = self.next_wake_up(usize::MAX);
+        let is_hopeless = wake_up == Tsc::NEVER && !self.config.is_interactive;
+        if is_hopeless && !self.guests().any(|guest| guest.is_paused) {
+            self.host.fail(format_args!(
+                "every guest waits for an interrupt that nothing will raise"
+            ));
+            self.has_quit = true;
+            return;
+        }
+        let poll = now.after(self.host.micros(CONSOLE_POLL_US));
+        self.host.platform.idle(wake_up.min(poll));
+    }
+
+    /// Of the guests that wait for memory, the one with the lowest weight, the last among equals.
+    fn victim(&self) -> Option<usize> {
+        let parked = self
+            .guests()
+            .enumerate()
+            .filter(|(_, guest)| matches!(guest.life, Life::Parked(_)));
+        parked
+            .min_by_key(|(index, guest)| (guest.config.weight, usize::MAX - index))
+            .map(|(index, _)| index)
+    }
+
+    fn run_script(&mut self, now: Tsc) {
+        for _ in 0..STEPS_AT_ONCE {
+            let ticks = self.host.first_entry.map(|first| now.since(first));
+            let elapsed =
+                ticks.map(|ticks| u128::from(ticks.0) * 1_000_000 / u128::from(self.host.tsc_hz.max(1)));
+            let elapsed = elapsed.map(|micros| u64::try_from(micros).unwrap_or(u64::MAX));
+            let guests = self.slots.iter().map(|slot| &slot.guest);
+            let Some(command) = self.script.take_due(elapsed, guests) else {
+                return;
+            };
+            self.command(command);
+        }
+        self.host.wants_attention = true;
+    }
+
+    fn release_ended(&mut self) {
+        for slot in self.slots.iter_mut().filter(|slot| slot.guest.memory.is_dying()) {
+            for _ in 0..RELEASE_BATCHES {
+                if !self.host.release_step(slot) {
+                    break;
+                }
+            }
+        }
+    }
+
+    fn is_over(&self, now: Tsc) -> bool {
+        if self.has_quit || now >= self.time_limit() {
+            return true;
+        }
+        if self.config.is_interactive {
+            return false;
+        }
+        let is_done = |guest: &Guest| {
+            let has_all = self.config.until.iter().all(|event| guest.has_reported(event));
+            guest.has_ended() || (has_all && !self.config.until.is_empty())
+        };
+        self.guests().all(is_done)
+    }
+
+    /// Gives back what ended guests still hold, looks at everything once more, and reports.
+    fn finish(&mut self) -> Outcome {
+        for slot in self.slots.iter_mut() {
+            self.host.flush_output(&mut slot.guest);
+            while self.host.release_step(slot) {}
+        }
+        if !self.config.is_interactive {
+            self.fail_missing_events();
+        }
+        let audit = self.audit();
+        if !audit.is_clean() {
+            self.host.fail(format_args!("audit: {}", audit.text()));
+        }
+        let outcome = if self.host.failures.is_empty() {
+            Outcome::Ok
+        } else {
+            Outcome::Failed
+        };
+        self.send_statistics(outcome, &audit);
+        let Host {
+            platform, failures, ..
+        } = &mut self.host;
+        let record = crate::stream::Record::begin(platform, "end").text("outcome", outcome.name());
+        record
+            .list("failures", failures.iter().map(|failure| failure.as_str()))
+            .end();
+        outcome
+    }
+
+    fn fail_missing_events(&mut self) {
+        for slot in self.slots.iter() {
+            let guest = &slot.guest;
+            let is_excused = matches!(guest.life, Life::Ended(stop) if stop.excuses_missing_events());
+            for event in self
+                .config
+                .until
+                .iter()
+                .filter(|event| !is_excused && !guest.has_reported(event))
+            {
+                self.host.fail(format_args!(
+                    "guest `{}` never reported `{event}`",
+                    guest.config.name
+                ));
+            }
+        }
+    }
+}
+
+impl<P: Platform> core::fmt::Debug for Hypervisor<P> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Hypervisor")
+            .field("guests", &self.slots.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<P: Platform> core::fmt::Debug for Storage<P> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Storage").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,132 @@
+//! Why a guest ended, and what that makes of it.
+
+use crate::loader::LoadError;
+use core::fmt;
+use pleat_types::{Access, CrAccess, Gpa};
+
+/// Why a guest ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Stop {
+    /// HLT with interrupts off.
+    PoweredOff,
+    /// The guest ended itself by hypercall with this result.
+    Finished(u64),
+    /// The guest reset its machine, and is configured to end then.
+    Rebooted,
+    /// A person or a script ended it.
+    Killed,
+    /// It could not be loaded.
+    NotStarted(LoadError),
+    /// A triple fault.
+    TripleFault,
+    /// The processor refused its state at entry; the basic exit reason.
+    EntryFailed(u16),
+    /// It touched guest-physical memory that it does not have.
+    NoMemoryThere(Gpa, Access),
+    /// It touched a device that is not there in memory.
+    NoDeviceThere(Gpa, Access),
+    /// INS or OUTS at this port.
+    StringIo(u16),
+    /// An access to a control register that nobody emulates.
+    ControlRegister(CrAccess),
+    /// An exit that nobody handles; its basic exit reason.
+    UnknownExit(u16),
+    /// No host frame is free, and nobody can free one.
+    HostShort,
+    /// A mistake of ours that concerns this guest only: where.
+    Bug(&'static str, u64),
+}
+
+/// What a guest that ended is, in the statistics record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Ended {
+    /// By its own will.
+    Halted,
+    /// By ours.
+    Stopped,
+    /// By its own fault.
+    Crashed,
+}
+
+impl Ended {
+    /// The name in records.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Halted => "halted",
+            Self::Stopped => "stopped",
+            Self::Crashed => "crashed",
+        }
+    }
+}
+
+impl Stop {
+    /// What the guest is afterwards.
+    pub(crate) const fn ended(&self) -> Ended {
+        match self {
+            Self::PoweredOff | Self::Finished(_) | Self::Rebooted => Ended::Halted,
+            Self::Killed
+            | Self::NoMemoryThere(..)
+            | Self::NoDeviceThere(..)
+            | Self::StringIo(_)
+            | Self::ControlRegister(_)
+            | Self::UnknownExit(_)
+            | Self::HostShort
+            | Self::Bug(..) => Ended::Stopped,
+            Self::NotStarted(_) | Self::TripleFault | Self::EntryFailed(_) => Ended::Crashed,
+        }
+    }
+
+    /// A report with registers helps to find out why.
+    pub(crate) const fn wants_report(&self) -> bool {
+        !matches!(
+            self,
+            Self::PoweredOff | Self::Finished(_) | Self::Rebooted | Self::Killed | Self::NotStarted(_)
+        )
+    }
+
+    /// The guest did what it was to do: a run that waits for its events need not wait any longer, and
+    /// does not fail for their absence.
+    pub(crate) const fn excuses_missing_events(&self) -> bool {
+        matches!(self, Self::Finished(0) | Self::Killed)
+    }
+}
+
+impl fmt::Display for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PoweredOff => f.write_str("powered off"),
+            Self::Finished(0) => f.write_str("finished"),
+            Self::Finished(code) => write!(f, "finished with failure {code}"),
+            Self::Rebooted => f.write_str("reset its machine"),
+            Self::Killed => f.write_str("killed"),
+            Self::NotStarted(error) => write!(f, "could not start: {error}"),
+            Self::TripleFault => f.write_str("triple fault"),
+            Self::EntryFailed(reason) => write!(f, "the processor refused to run it (exit reason {reason})"),
+            Self::NoMemoryThere(gpa, access) => {
+                write!(f, "{} at {gpa}, where it has no memory", verb(*access))
+            }
+            Self::NoDeviceThere(gpa, access) => {
+                write!(
+                    f,
+                    "{} at {gpa}: devices in memory are not emulated",
+                    verb(*access)
+                )
+            }
+            Self::StringIo(port) => write!(f, "string I/O at port {port:#x}, which is not emulated"),
+            Self::ControlRegister(access) => {
+                write!(f, "control register access {access:?}, which is not emulated")
+            }
+            Self::UnknownExit(reason) => write!(f, "VM exit with reason {reason}, which is not emulated"),
+            Self::HostShort => f.write_str("host out of memory: every guest waits and nothing can be freed"),
+            Self::Bug(place, detail) => write!(f, "a bug of Pleat: {place} ({detail:#x})"),
+        }
+    }
+}
+
+const fn verb(access: Access) -> &'static str {
+    match access {
+        Access::Read => "read",
+        Access::Write => "wrote",
+        Access::Fetch => "fetched an instruction",
+    }
+}
