@@ -1,6 +1,7 @@
 //! The board: what `types::Platform` asks of this machine.
 
 use core::arch::x86_64::__cpuid_count;
+use core::cell::OnceCell;
 
 use pleat_types::{CpuidResult, Exit, GuestId, Hfn, Platform, Tsc};
 
@@ -17,13 +18,13 @@ pub struct Board {
     engine: Engine,
     frames: Frames,
     stream: Stream,
-    tsc_hz: u64,
+    tsc_hz: OnceCell<u64>,
     boot_epoch: u64,
 }
 
 impl Board {
-    /// Turns VMX on and reads the clocks. `tsc_hz` is the TSC's frequency, where it is known.
-    pub(crate) fn start(capabilities: Capabilities, memory: &MemoryMap, tsc_hz: Option<u64>) -> Self {
+    /// Turns VMX on and reads the clock.
+    pub(crate) fn start(capabilities: Capabilities, memory: &MemoryMap) -> Self {
         // SAFETY: what is managed is RAM that is mapped at its address, and Pleat's own parts are cut out
         // of it; records that are claimed later are cut out by `seal`.
         let frames = unsafe { Frames::new(memory.managed()) };
@@ -31,7 +32,7 @@ impl Board {
             engine: Engine::start(capabilities),
             frames,
             stream: Stream::find(),
-            tsc_hz: tsc_hz.unwrap_or_else(clock::calibrate_tsc),
+            tsc_hz: OnceCell::new(),
             boot_epoch: clock::read_wall_clock(),
         }
     }
@@ -40,12 +41,6 @@ impl Board {
     pub fn seal(&mut self, memory: &MemoryMap) {
         // SAFETY: as in `start`, with less memory.
         self.frames = unsafe { Frames::new(memory.managed()) };
-    }
-
-    /// The processor maps guest memory with 1 GiB pages too.
-    #[must_use]
-    pub fn xcr0_for_guests(&self) -> u64 {
-        self.engine.xcr0_guest()
     }
 }
 
@@ -87,7 +82,8 @@ impl Platform for Board {
     }
 
     fn tsc_hz(&self) -> u64 {
-        self.tsc_hz
+        // Measured when it is asked for: whoever starts an emulator knows it and saves the 10 ms.
+        *self.tsc_hz.get_or_init(clock::calibrate_tsc)
     }
 
     fn boot_epoch(&self) -> u64 {

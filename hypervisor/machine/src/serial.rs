@@ -80,11 +80,6 @@ impl Console {
         self.port.is_some() && !self.output.is_empty()
     }
 
-    /// Bytes that were dropped because nobody took them in time.
-    pub fn dropped(&self) -> u64 {
-        self.dropped
-    }
-
     /// Serves the line's interrupt: takes what has arrived, sends what waits.
     pub fn on_interrupt(&mut self) {
         let Some(port) = self.port else { return };

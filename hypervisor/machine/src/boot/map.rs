@@ -9,8 +9,6 @@ use crate::paging;
 
 /// Memory below this is left alone: real-mode data of firmware, and room to start other processors.
 const LOW_RESERVE: u64 = 0x1_0000;
-/// Sections of the bundle that stay.
-const MAX_KEPT: usize = 4;
 
 /// What is where; all in whole frames.
 #[derive(Clone, Debug)]
@@ -19,13 +17,10 @@ pub struct MemoryMap {
     pub usable: ArrayVec<FrameRange, MAX_RANGES>,
     /// Pleat itself.
     pub image: FrameRange,
-    /// Records about frames.
+    /// Records about frames, and the symbols.
     pub metadata: FrameRange,
     /// The boot bundle.
     pub bundle: FrameRange,
-    /// Parts of the bundle that Pleat refers to for as long as it runs.
-    pub kept: ArrayVec<FrameRange, MAX_KEPT>,
-    is_claimed: bool,
 }
 
 const NOTHING: FrameRange = FrameRange { first: Hfn::new(0), count: 0 };
@@ -48,7 +43,7 @@ impl MemoryMap {
             first: Hpa::new(start).hfn(),
             count: (end - start).div_ceil(FRAME_SIZE as u64),
         };
-        let map = Self { usable, image, metadata: NOTHING, bundle: NOTHING, kept: ArrayVec::new(), is_claimed: false };
+        let map = Self { usable, image, metadata: NOTHING, bundle: NOTHING };
         if !map.is_usable(start, end - start) {
             return Err("the memory that Pleat was loaded to is not in the memory map");
         }
@@ -74,39 +69,38 @@ impl MemoryMap {
             FrameRange { first: Hpa::new(base).hfn(), count: bytes.div_ceil(FRAME_SIZE as u64) };
     }
 
-    pub(super) fn keep(&mut self, range: FrameRange) {
-        self.kept.push(range);
-    }
-
-    /// What may hold guests' memory, tables and images: RAM less Pleat, its records and what it refers to.
+    /// What may hold guests' memory, tables and images: RAM less Pleat and its records.
     #[must_use]
     pub fn managed(&self) -> ArrayVec<FrameRange, MAX_RANGES> {
         let mut ranges = self.usable.clone();
-        for hole in [self.image, self.metadata].into_iter().chain(self.kept.iter().copied()) {
+        for hole in [self.image, self.metadata] {
             cut(&mut ranges, hole);
         }
         ranges
     }
 
-    /// Finds room for `frames` frames of metadata: the top of the largest range that is free of all else.
-    /// It can be claimed once.
-    fn place_metadata(&mut self, frames: u64) -> FrameRange {
-        assert!(!self.is_claimed, "the metadata was claimed before");
-        self.is_claimed = true;
+    /// Sets `frames` more frames of metadata aside: the first time at the top of the largest range that
+    /// is free of all else, later right below.
+    fn place_metadata(&mut self, frames: u64) -> Hfn {
         let mut free = self.managed();
         cut(&mut free, self.bundle);
-        let room = free.iter().max_by_key(|range| range.count).copied().unwrap_or(NOTHING);
+        let below = |range: &&FrameRange| range.first.get() + range.count == self.metadata.first.get();
+        let room = match self.metadata.count {
+            0 => free.iter().max_by_key(|range| range.count),
+            _ => free.iter().find(below),
+        };
+        let room = room.copied().unwrap_or(NOTHING);
         assert!(room.count > frames, "too little memory for its own records");
         let first = Hfn::new(room.first.get() + room.count - frames);
-        self.metadata = FrameRange { first, count: frames };
-        self.metadata
+        self.metadata = FrameRange { first, count: self.metadata.count + frames };
+        first
     }
 
     /// Memory for `count` records that live as long as Pleat.
     pub fn claim_records<T: Copy + 'static>(&mut self, count: usize, blank: T) -> &'static mut [T] {
         let bytes = (count * size_of::<T>()) as u64;
-        let range = self.place_metadata(bytes.div_ceil(FRAME_SIZE as u64));
-        let records = range.first.base().get() as *mut T;
+        let first = self.place_metadata(bytes.div_ceil(FRAME_SIZE as u64));
+        let records = first.base().get() as *mut T;
         assert!(align_of::<T>() <= FRAME_SIZE, "frames are aligned for every record");
         for index in 0..count {
             // SAFETY: within the frames that were just set aside, which are RAM, mapped, and no one's.

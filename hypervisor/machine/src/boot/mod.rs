@@ -8,14 +8,12 @@ mod multiboot;
 
 use core::arch::global_asm;
 
-use pleat_bundle::config::{self, RunConfig};
 use pleat_bundle::handover::BootInfo;
 use pleat_bundle::{Header, Section, SectionCheck, SectionKind};
 use pleat_bundle::symbols::Symbols;
-use pleat_types::{FRAME_SIZE, Hpa};
+use pleat_types::FRAME_SIZE;
 
 use crate::cpu::rdtsc;
-use crate::frames::FrameRange;
 use crate::power::{Ending, power_off};
 use crate::vmx::capability;
 use crate::{board::Board, crash, interrupts, paging, serial, traps};
@@ -28,12 +26,6 @@ global_asm!(include_str!("start.s"), start = sym pleat_start);
 pub struct Boot {
     /// What is where in memory.
     pub memory: MemoryMap,
-    /// Where the boot bundle lies.
-    pub bundle: Hpa,
-    /// Its table of contents.
-    pub contents: Header,
-    /// The configuration of this run.
-    pub config: RunConfig<'static>,
     /// The time-stamp counter right after reset; 0 where the loader does not say.
     pub reset_tsc: u64,
     /// The time-stamp counter at Pleat's first line.
@@ -59,16 +51,9 @@ extern "C" fn pleat_start(info: u64, magic: u32) -> ! {
     let mut memory = MemoryMap::new(&info, reach.limit()).unwrap_or_else(|reason| refuse(reason));
     paging::start(memory.highest(), reach);
     interrupts::start();
-    let (contents, config) = open_bundle(&info, &mut memory);
-    let board = Board::start(capabilities, &memory, config.tsc_hz);
-    let boot = Boot {
-        memory,
-        bundle: Hpa::new(info.bundle_base),
-        contents,
-        config,
-        reset_tsc: info.reset_tsc,
-        entry_tsc,
-    };
+    find_bundle(&info, &mut memory);
+    let board = Board::start(capabilities, &memory);
+    let boot = Boot { memory, reset_tsc: info.reset_tsc, entry_tsc };
     // SAFETY: `image` defines it with this signature (see `entry!`).
     unsafe { pleat_main(board, boot) }
 }
@@ -90,9 +75,8 @@ fn from_rom(info: u64) -> Result<BootInfo, &'static str> {
     BootInfo::from_bytes(bytes).map_err(|_| "the boot information of the firmware is damaged")
 }
 
-/// Reads the bundle's contents and takes its configuration and symbols out of the memory that is to be
-/// used: they are referred to for as long as Pleat runs.
-fn open_bundle(info: &BootInfo, memory: &mut MemoryMap) -> (Header, RunConfig<'static>) {
+/// Finds the bundle, and copies the symbols to where they can stay.
+fn find_bundle(info: &BootInfo, memory: &mut MemoryMap) {
     if !memory.is_usable(info.bundle_base, info.bundle_bytes) {
         refuse("the boot bundle does not lie in usable memory");
     }
@@ -103,30 +87,27 @@ fn open_bundle(info: &BootInfo, memory: &mut MemoryMap) -> (Header, RunConfig<'s
         refuse("the boot bundle is cut short");
     }
     memory.set_bundle(info.bundle_base, contents.total_bytes());
-    if let Some((_, section)) = contents.find(SectionKind::Symbols)
-        && let Some(symbols) = Symbols::parse(keep(info, section, memory))
-    {
-        crash::set_symbols(symbols);
+    if let Some((_, section)) = contents.find(SectionKind::Symbols) {
+        keep_symbols(info.bundle_base + section.offset, section, memory);
     }
-    let Some((_, section)) = contents.find(SectionKind::Config) else {
-        refuse("the boot bundle has no configuration");
-    };
-    let run = config::decode(keep(info, section, memory))
-        .unwrap_or_else(|_| refuse("the boot bundle's configuration cannot be read"));
-    (contents, run)
 }
 
-/// The bytes of a section that stays where it is, checked.
-fn keep(info: &BootInfo, section: &Section, memory: &mut MemoryMap) -> &'static [u8] {
-    let base = info.bundle_base + section.offset;
-    memory.keep(FrameRange { first: Hpa::new(base).hfn(), count: section.pages() });
-    let length = usize::try_from(section.bytes).unwrap_or_else(|_| refuse("a section of the bundle is too large"));
-    // SAFETY: within the bundle by `Header::parse`, in usable memory, and from now on nobody else's.
-    let bytes = unsafe { core::slice::from_raw_parts(base as *const u8, length) };
+/// Gives crash records their symbols. Damaged ones are left out: they are not worth a boot.
+fn keep_symbols(base: u64, section: &Section, memory: &mut MemoryMap) {
+    let (Ok(length), Ok(padded)) = (usize::try_from(section.bytes), usize::try_from(section.padded_bytes())) else {
+        return;
+    };
+    // SAFETY: within the bundle by `Header::parse`, in usable memory, and no guest exists yet.
+    let bytes = unsafe { core::slice::from_raw_parts(base as *const u8, padded) };
     let mut check = SectionCheck::new(section);
     check.update(bytes);
     if check.finish().is_err() {
-        refuse("a section of the boot bundle does not have its checksum");
+        log::warn!("the symbols in the boot bundle do not have their checksum");
+        return;
     }
-    bytes
+    let kept = memory.claim_records(length, 0_u8);
+    kept.copy_from_slice(&bytes[..length]);
+    if let Some(symbols) = Symbols::parse(kept) {
+        crash::set_symbols(symbols);
+    }
 }

@@ -45,8 +45,6 @@ pub struct Capabilities {
     pub cr4_allowed: u64,
     /// XCR0 bits for guests, of x87, SSE and AVX.
     pub xcr0_guest: u64,
-    /// EPT has 1 GiB pages, which Pleat can do without.
-    pub has_huge_ept: bool,
 }
 
 const PIN: PinbasedControls = PinbasedControls::EXTERNAL_INTERRUPT_EXITING
@@ -135,7 +133,7 @@ impl Check {
         if !secondary_allowed {
             return Capabilities::NONE;
         }
-        let has_huge_ept = self.ept();
+        self.ept();
         Capabilities {
             pin: self.pin(),
             primary: self.primary(),
@@ -146,7 +144,6 @@ impl Check {
             timer_shift: u32::try_from(rdmsr(msr::IA32_VMX_MISC) & 0x1f).unwrap_or_default(),
             cr4_allowed: rdmsr(msr::IA32_VMX_CR4_FIXED1),
             xcr0_guest: XCR0_GUEST & u64::from(__cpuid_count(0xd, 0).eax),
-            has_huge_ept,
         }
     }
 
@@ -178,8 +175,8 @@ impl Check {
         (SECONDARY.bits() | u32::try_from(rdmsr(register) & 0xffff_ffff).unwrap_or_default()) & allowed
     }
 
-    /// EPT and VPID capabilities (SDM A.10); whether EPT has 1 GiB pages.
-    fn ept(&mut self) -> bool {
+    /// EPT and VPID capabilities (SDM A.10).
+    fn ept(&mut self) {
         let capabilities = rdmsr(msr::IA32_VMX_EPT_VPID_CAP);
         let mut need = |bit: u32, name| self.need(capabilities & 1 << bit != 0, name);
         need(6, "EPT with 4 levels");
@@ -190,7 +187,6 @@ impl Check {
         need(25, "INVEPT of a single context");
         need(32, "INVVPID");
         need(41, "INVVPID of a single context");
-        capabilities & 1 << 17 != 0
     }
 
     /// The wanted controls with those that the processor fixes at 1 (SDM A.3: low half must be 1, high half may).
@@ -216,6 +212,5 @@ impl Capabilities {
         timer_shift: 0,
         cr4_allowed: 0,
         xcr0_guest: 0,
-        has_huge_ept: false,
     };
 }

@@ -122,11 +122,6 @@ impl Engine {
         unsafe { switch::restore(vcpu.parked(), self.capabilities.xcr0_guest) };
         self.loaded = Some(vcpu.parked());
     }
-
-    /// XCR0 bits that guests may set.
-    pub fn xcr0_guest(&self) -> u64 {
-        self.capabilities.xcr0_guest
-    }
 }
 
 /// Frames of a virtual processor: VMCS, virtual-APIC page, and what is parked while others run.

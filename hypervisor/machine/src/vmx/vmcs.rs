@@ -143,7 +143,6 @@ pub mod field {
         RSP: Natural = guest::RSP;
         RIP: Natural = guest::RIP;
         RFLAGS: Natural = guest::RFLAGS;
-        CS_RIGHTS: u32 = guest::CS_ACCESS_RIGHTS;
         SS_RIGHTS: u32 = guest::SS_ACCESS_RIGHTS;
 
         HOST_PAT: u64 = host::IA32_PAT_FULL;
