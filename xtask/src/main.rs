@@ -10,6 +10,7 @@ mod context;
 mod files;
 mod guests;
 mod image;
+mod lint;
 mod machine;
 mod paths;
 mod process;
@@ -17,6 +18,7 @@ mod progress;
 mod run;
 mod session;
 mod stream;
+mod test;
 mod tools;
 mod verdict;
 
@@ -36,6 +38,10 @@ struct Cli {
 enum Verb {
     /// Build everything, start a machine with Pleat and the guests of a TOML file, show what they say
     Run(run::Arguments),
+    /// Run the host tests and all scenarios that expect something
+    Test(test::Arguments),
+    /// Check format, clippy, documentation, crate graph, unsafe and lints
+    Lint(lint::Arguments),
     /// Make an ISO image that GRUB boots, on emulators and real machines
     Image(image::Arguments),
 }
@@ -53,6 +59,8 @@ fn main() -> ExitCode {
     }
     let outcome = context::Context::new().and_then(|context| match cli.verb {
         Verb::Run(arguments) => run::run(&context, arguments),
+        Verb::Test(arguments) => test::run(&context, &arguments),
+        Verb::Lint(arguments) => lint::run(&context, &arguments),
         Verb::Image(arguments) => image::run(&context, &arguments),
     });
     match outcome {

@@ -105,6 +105,12 @@ fn kernel(session: &Session, kernel: &Kernel) -> Result<Vec<u8>> {
     }
 }
 
+/// Makes the kernel and the RAM disk of Linux guests.
+pub fn linux(session: &Session) -> Result<()> {
+    kernel(session, &Kernel::DebianCloud)?;
+    workload_ramdisk(session).map(drop)
+}
+
 fn workload_ramdisk(session: &Session) -> Result<Vec<u8>> {
     let busybox = session.tools.get(Tool::Busybox)?;
     let program = fs::read(busybox.program()).context("cannot read busybox")?;

@@ -41,6 +41,11 @@ pub fn programs(session: &Session, scenarios: &[Scenario]) -> Result<()> {
     cargo::build(session, scenarios)
 }
 
+/// Fetches and unpacks what Linux guests are made of, so that packing finds it.
+pub fn fetch_linux(session: &Session) -> Result<()> {
+    bundle::linux(session)
+}
+
 /// Packs what a scenario boots from into a directory. [`programs`] has run before.
 pub fn pack(session: &Session, scenario: &Scenario, options: BootOptions, directory: &std::path::Path) -> Result<Boot> {
     let hypervisor = session.paths.release().join("pleat");
