@@ -1,0 +1,92 @@
+//! The tests that need no machine: `cargo test` of the whole workspace.
+
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result};
+
+use super::Report;
+use crate::context::Context;
+use crate::{process, progress};
+
+/// Lines of Cargo's output that are shown after a failure.
+const SHOWN_LINES: usize = 60;
+
+/// Runs them. A run in which no test was executed has failed.
+pub fn run(context: &Context) -> Result<Report> {
+    let began = Instant::now();
+    let bar = progress::spinner("running the host tests");
+    let mut command = process::cargo();
+    command.current_dir(&context.paths.root).args(["test", "--workspace", "--locked", "--no-fail-fast"]);
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        // One stream, so that what failed stands beside what it is part of.
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("cannot start cargo")?;
+    let errors = child.stderr.take().context("cargo has no standard error")?;
+    let building = bar.clone();
+    let reader = std::thread::spawn(move || {
+        let mut said = String::new();
+        for line in BufReader::new(errors).lines().map_while(Result::ok) {
+            building.set_message(line.trim().to_owned());
+            said.push_str(&line);
+            said.push('\n');
+        }
+        said
+    });
+    let mut said = String::new();
+    let output = child.stdout.take().map(BufReader::new);
+    for line in output.into_iter().flat_map(BufRead::lines).map_while(Result::ok) {
+        said.push_str(&line);
+        said.push('\n');
+    }
+    let status = child.wait().context("cannot wait for cargo")?;
+    let errors = reader.join().unwrap_or_default();
+    bar.finish_and_clear();
+    let (passed, failed) = count(&said);
+    let is_good = status.success() && failed == 0 && passed > 0;
+    let details = if is_good { String::new() } else { details(&said, &errors, passed) };
+    let failed = if is_good { 0 } else { failed.max(1) };
+    let about = "unit, property and documentation tests of all crates".to_owned();
+    Ok(Report { name: "host".to_owned(), about, passed, failed, took: began.elapsed(), details })
+}
+
+fn details(said: &str, errors: &str, passed: u64) -> String {
+    let mut details = String::new();
+    if passed == 0 {
+        details += "  - no test passed\n";
+    }
+    let interesting: Vec<&str> = said.lines().filter(|line| !line.ends_with("... ok") && !line.is_empty()).collect();
+    let shown = [process::tail(errors, SHOWN_LINES), process::tail(&interesting.join("\n"), SHOWN_LINES)].concat();
+    details.extend(shown.lines().map(|line| format!("    {line}\n")));
+    details += "  again: cargo test --workspace\n";
+    details
+}
+
+/// Adds up the lines `test result: ok. 3 passed; 0 failed; ...`.
+fn count(said: &str) -> (u64, u64) {
+    let number = |line: &str, what: &str| -> u64 {
+        let before = line.split(what).next().unwrap_or_default();
+        before.split_whitespace().next_back().and_then(|word| word.parse().ok()).unwrap_or(0)
+    };
+    let results = said.lines().filter(|line| line.starts_with("test result:"));
+    results.fold((0, 0), |(passed, failed), line| {
+        (passed + number(line, " passed"), failed + number(line, " failed"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::count;
+
+    #[test]
+    fn results_of_several_crates_are_added() {
+        let said = "running 2 tests\ntest a ... ok\ntest result: ok. 2 passed; 0 failed; 1 ignored; 0 measured\n\
+                    test result: FAILED. 3 passed; 1 failed; 0 ignored\n";
+        assert_eq!(count(said), (5, 1));
+        assert_eq!(count("nothing"), (0, 0));
+    }
+}
