@@ -4,8 +4,10 @@
 const CRYSTAL_MAX_HZ: u64 = 25_000_000;
 /// … and, where there is a choice, at least this fast: a slow timer clock is an inexact one.
 const CRYSTAL_MIN_HZ: u64 = 1_000_000;
+/// Keeps products with a count and a divisor within 64 bits, for frequencies that no machine has.
+const RATIO_MAX: u64 = 1 << 20;
 /// Bounds the search for a divisor.
-const CANDIDATES: u64 = 10_000;
+const CANDIDATES: u64 = 1000;
 
 /// The TSC runs `tsc_per_crystal` times as fast as the crystal: CPUID leaf 0x15 with EAX = 1.
 ///
@@ -36,7 +38,7 @@ impl TscRatio {
             .or_else(|| exact.next())
             .unwrap_or(first);
         Self {
-            tsc_per_crystal: u32::try_from(divisor).unwrap_or(u32::MAX),
+            tsc_per_crystal: u32::try_from(divisor.min(RATIO_MAX)).unwrap_or(1),
             crystal_hz: u32::try_from(tsc_hz / divisor).unwrap_or(u32::MAX),
         }
     }
