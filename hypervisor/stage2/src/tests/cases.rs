@@ -147,13 +147,15 @@ fn pages_that_were_mapped_one_by_one_collapse_and_split_again() {
 }
 
 #[test]
-fn pages_out_of_order_do_not_collapse() {
-    let mut world = World::new();
-    for n in 0..512 {
-        world.step(&Op::Unique(n, 0x4_0000 + (n ^ 1)), None).unwrap();
+fn pages_out_of_order_or_out_of_line_do_not_collapse() {
+    for frame_of in [|n| 0x4_0000 + (n ^ 1), |n| 0x4_0001 + n] {
+        let mut world = World::new();
+        for n in 0..512 {
+            world.step(&Op::Unique(n, frame_of(n)), None).unwrap();
+        }
+        assert!(world.step(&Op::Collapse(0), None).is_err());
+        world.end();
     }
-    assert!(world.step(&Op::Collapse(0), None).is_err());
-    world.end();
 }
 
 /// A processor that writes to the page at the worst moment: just before an entry is exchanged.
@@ -205,7 +207,7 @@ fn a_write_during_a_split_or_a_harvest_is_not_forgotten() {
     let mut found = Vec::new();
     let harvest = stage2
         .harvest(&mut memory, Gfn::new(512), Gfn::new(1024), 9, |used| {
-            found.push(used)
+            found.push(used);
         })
         .unwrap();
     assert!(harvest.pending.settle(|_| {}).is_empty());

@@ -6,3 +6,4 @@ mod history;
 mod memory;
 mod model;
 mod oracle;
+mod random;

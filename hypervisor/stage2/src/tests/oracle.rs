@@ -49,7 +49,7 @@ fn mapped(raw: u64, level: u32, gfn: u64) -> View {
     let size = 1 << (9 * level);
     let first = (raw >> 12) & 0xff_ffff_ffff;
     let is_write_back = raw & 0x78 == 0x30;
-    if level == 3 || !is_write_back || raw & 5 != 5 || first % size != 0 || first == TRAP {
+    if level == 3 || !is_write_back || raw & 5 != 5 || !first.is_multiple_of(size) || first == TRAP {
         return View::Broken;
     }
     View::Mapped {
