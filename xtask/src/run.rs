@@ -63,7 +63,7 @@ pub fn run(context: &Context, arguments: Arguments) -> Result<ExitCode> {
         view.note("Ctrl-A x ends the run; `help` lists the console's commands");
     }
     let wish = arguments.machine.unwrap_or(scenario.machine.kind);
-    let outcome = session::run(context, &scenario, wish, console, |record| view.show(record))?;
+    let outcome = session::run(context, &scenario, wish, console, &mut view)?;
     finish(context, &scenario, &arguments, &outcome)
 }
 

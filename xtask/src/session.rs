@@ -21,7 +21,7 @@ pub static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 /// How long an emulator may take to end once it has said that it will.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often a waiting run looks at the clock and at Ctrl-C.
-const BEAT: Duration = Duration::from_millis(100);
+const BEAT: Duration = Duration::from_millis(30);
 
 /// How the emulator came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,13 +63,30 @@ impl Outcome {
     }
 }
 
-/// Runs a scenario whose programs are built. Every record goes to `listen` as it comes.
+/// Who follows a run while it goes on.
+pub trait Listener {
+    /// A record has come.
+    fn record(&mut self, record: &Record);
+    /// Keys were pressed: what to show for them.
+    fn echo(&mut self, text: &str);
+}
+
+/// Nobody follows; the transcript is enough.
+#[derive(Debug)]
+pub struct Silent;
+
+impl Listener for Silent {
+    fn record(&mut self, _: &Record) {}
+    fn echo(&mut self, _: &str) {}
+}
+
+/// Runs a scenario whose programs are built. Everything goes to `listener` as it comes.
 pub fn run(
     context: &Context,
     scenario: &Scenario,
     wish: MachineKind,
     mut console: Option<Console>,
-    mut listen: impl FnMut(&Record),
+    listener: &mut impl Listener,
 ) -> Result<Outcome> {
     let kind = machine::choose(wish)?;
     let directory = context.paths.fresh_run(&scenario.name)?;
@@ -90,10 +107,7 @@ pub fn run(
     }
     let mut transcript = Transcript::default();
     let limit = console.is_none().then(|| began + Duration::from_secs(scenario.machine.wall_seconds));
-    let ending = hear(&emulator, limit, console.as_ref(), |record| {
-        transcript.add(&record);
-        listen(&record);
-    });
+    let ending = hear(&emulator, limit, console.as_mut(), &mut transcript, listener);
     if ending == Ending::ByItself {
         emulator.finish(PATIENCE);
     } else {
@@ -106,24 +120,40 @@ pub fn run(
 }
 
 /// Reads the stream until the emulator ends or has to be ended.
-fn hear(emulator: &Emulator, limit: Option<Instant>, console: Option<&Console>, mut take: impl FnMut(Record)) -> Ending {
+fn hear(
+    emulator: &Emulator,
+    mut limit: Option<Instant>,
+    mut console: Option<&mut Console>,
+    transcript: &mut Transcript,
+    listener: &mut impl Listener,
+) -> Ending {
+    let mut is_leaving = false;
     loop {
-        let has_ended = match emulator.next(Instant::now() + BEAT) {
+        match emulator.next(Instant::now() + BEAT) {
             Said::Line(line) => {
-                take(Record::parse(&line));
-                false
+                let record = Record::parse(&line);
+                transcript.add(&record);
+                listener.record(&record);
+                if let Some(console) = &mut console {
+                    console.hear(&record.kind);
+                }
             }
-            Said::End => true,
-            Said::Nothing => false,
-        };
-        if has_ended {
-            return Ending::ByItself;
+            Said::End if is_leaving => return Ending::ByHand,
+            Said::End => return Ending::ByItself,
+            Said::Nothing => {}
         }
-        if INTERRUPTED.load(Ordering::Relaxed) || console.is_some_and(Console::wants_out) {
+        if let Some(console) = &mut console {
+            listener.echo(&console.echo());
+            if console.wants_out() && !is_leaving {
+                is_leaving = true;
+                limit = Some(Instant::now() + PATIENCE);
+            }
+        }
+        if INTERRUPTED.load(Ordering::Relaxed) {
             return Ending::ByHand;
         }
         if limit.is_some_and(|limit| Instant::now() > limit) {
-            return Ending::TimedOut;
+            return if is_leaving { Ending::ByHand } else { Ending::TimedOut };
         }
     }
 }

@@ -130,7 +130,7 @@ fn run_scenarios(context: &Context, scenarios: Vec<Scenario>, jobs: usize) -> Ve
 
 fn run_one(context: &Context, scenario: &Scenario) -> Report {
     let began = Instant::now();
-    let details = match session::run(context, scenario, scenario.machine.kind, None, |_| {}) {
+    let details = match session::run(context, scenario, scenario.machine.kind, None, &mut session::Silent) {
         Ok(outcome) if outcome.failures.is_empty() => String::new(),
         Ok(outcome) => failure_details(context, scenario, &outcome),
         Err(error) => format!("  - {error:#}\n"),

@@ -66,11 +66,12 @@ fn guest_failures(scenario: &Scenario, transcript: &Transcript, expect: &Expecta
         let expected = expect.guests.get(&guest.name);
         let expected_state = expected.and_then(|expected| expected.state.as_deref());
         let said = |text: String| format!("{}: {text}", guest.name);
+        // A guest that the script or a person killed was meant to be.
         if let Some((state, reason)) = &seen.state
-            && state == "crashed"
+            && (state == "crashed" || (state == "stopped" && reason != "killed"))
             && expected_state.is_none()
         {
-            failures.push(said(format!("crashed: {reason}")));
+            failures.push(said(format!("{state}: {reason}")));
         }
         // A guest that is expected to end in some way may end before it has reported everything.
         if expected_state.is_none() && ending != Ending::ByHand {

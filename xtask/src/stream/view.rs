@@ -5,6 +5,7 @@ use std::io::Write;
 use crossterm::style::{Color, Stylize};
 
 use super::{Kind, Record};
+use crate::session::Listener;
 
 /// How a terminal wants its lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +26,9 @@ pub struct View<W> {
     /// Who wrote the line that is not finished yet.
     open: Option<String>,
 }
+
+/// Who has an unfinished line while somebody types. No guest can have this name.
+const TYPIST: &str = "(you)";
 
 const COLOURS: [Color; 6] =
     [Color::Cyan, Color::Green, Color::Yellow, Color::Magenta, Color::Blue, Color::DarkCyan];
@@ -127,6 +131,23 @@ fn level_colour(level: &str) -> Color {
         "error" => Color::Red,
         "warn" => Color::Yellow,
         _ => Color::DarkGrey,
+    }
+}
+
+impl<W: Write> Listener for View<W> {
+    fn record(&mut self, record: &Record) {
+        self.show(record);
+    }
+
+    fn echo(&mut self, text: &str) {
+        if !text.is_empty() {
+            if self.open.as_deref() != Some(TYPIST) {
+                self.close();
+            }
+            self.out.write_all(text.as_bytes()).ok();
+            self.out.flush().ok();
+            self.open = (!text.ends_with('\n')).then(|| TYPIST.to_owned());
+        }
     }
 }
 
