@@ -1,5 +1,6 @@
 //! Guests that keep the hypervisor busy, with arguments chosen to hurt. They survive; so must the others.
 
+use pleat_guest::hypercall::TEXT_MAX;
 use pleat_guest::parameters::Parameters;
 use pleat_guest::random::Random;
 use pleat_guest::{apic, check, cpu, hypercall, memory, print, trap};
@@ -79,7 +80,8 @@ pub(crate) fn hypercalls(parameters: Parameters<'_>) {
         let (address, len) = (addresses[random.below(4)], lengths[random.below(4)]);
         let result = hypercall::call(number, address, len, random.next_u64());
         let takes_text = [hypercall::PRINT, hypercall::EVENT, hypercall::MEASURE].contains(&number);
-        let is_possible = address.checked_add(len).is_some_and(|last| last <= end) && len <= 256;
+        let is_inside = address.checked_add(len).is_some_and(|last| last <= end);
+        let is_possible = len == 0 || is_inside && len <= TEXT_MAX as u64;
         check!(
             !takes_text || is_possible || result == hypercall::INVALID,
             "hypercall {number:#x} with {len:#x} bytes at {address:#x} gave {result:#x}"

@@ -16,7 +16,7 @@ pleat_guest::main!(run);
 type Way = fn(Parameters<'_>);
 
 /// Physical addresses at which a small guest has nothing; mapped by its own page tables.
-const HOLE: u64 = 0xc000_0000;
+const HOLE: u64 = 0x8000_0000;
 const LOCAL_APIC: u64 = 0xfee0_0000;
 const APIC_VERSION: u64 = 0x30;
 const RESET_CONTROL: u16 = 0xcf9;
