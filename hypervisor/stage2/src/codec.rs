@@ -1,4 +1,4 @@
-//! The bits of an extended-page-table entry (SDM vol. 3, 28.3.2, tables 28-1 to 28-7).
+//! The bits of an extended-page-table entry (SDM vol. 3, 29.3.2, tables 29-1 to 29-7).
 //!
 //! This is the one place that knows them. An entry is decoded once, into an [`Entry`].
 //!
@@ -29,7 +29,7 @@ const DIRTY: u64 = 1 << 9;
 const FRAME: u64 = 0x000f_ffff_ffff_f000;
 const FRAME_SHIFT: u32 = 12;
 /// Memory type write-back (6) in bits 5:3 of a leaf, and IPAT clear, so that the guest's PAT is honoured
-/// (SDM 28.3.7.2).
+/// (SDM 29.3.7.2).
 const WRITE_BACK: u64 = 6 << 3;
 
 bitflags! {
@@ -226,7 +226,7 @@ impl Entry {
         if level != Level::One && raw & LEAF == 0 {
             return Some(Self::Table(frame));
         }
-        // Writable or executable without readable is a misconfiguration (SDM 28.3.3.1), execute-only
+        // Writable or executable without readable is a misconfiguration (SDM 29.3.3.1), execute-only
         // needs a capability that we do not ask for.
         let size = level
             .page_size()

@@ -1,7 +1,7 @@
 //! A flush that is due, as a value.
 //!
 //! After a mapping has been taken out or changed, processors may go on using the old translation
-//! until it is flushed (SDM 28.4.3): with combined mappings even the processor that took the EPT
+//! until it is flushed (SDM 29.4.3): with combined mappings even the processor that took the EPT
 //! violation keeps those of other linear addresses. So what an operation takes out is not returned: it
 //! goes into a [`PendingFlush`], and the only way to get it from there is to flush.
 //!
@@ -144,7 +144,7 @@ impl<const N: usize> PendingFlush<N> {
 
     /// Flushes on all processors, if any has to, and gives out what may be used again. `flush` must not
     /// return before every processor that may run the guest has dropped its translations (INVEPT, SDM
-    /// 28.4.3.3).
+    /// 29.4.3.4).
     pub fn settle(mut self, flush: impl FnOnce(u64)) -> ArrayVec<Retired, N> {
         if !self.waiting.is_empty() {
             flush(self.eptp);

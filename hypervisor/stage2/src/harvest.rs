@@ -1,4 +1,4 @@
-//! Which pages the guest has used: the accessed and dirty bits, read and cleared (SDM 28.3.5).
+//! Which pages the guest has used: the accessed and dirty bits, read and cleared (SDM 29.3.5).
 
 use pleat_types::{Gfn, PageSize};
 

@@ -10,7 +10,7 @@ use crate::table::{Page, Place, Stage2, return_spares, take_spares};
 
 impl Stage2 {
     /// Untouched to Zero: a read-only mapping to the zero frame. Nothing was cached for an absent
-    /// page (SDM 28.4.2), so no flush is due.
+    /// page (SDM 29.4.2), so no flush is due.
     pub fn map_zero<M: TableMemory>(&mut self, memory: &mut M, gfn: Gfn) -> Result<(), Error> {
         let leaf = Entry::Leaf(small_leaf(
             self.zero_frame(),
@@ -24,7 +24,7 @@ impl Stage2 {
     /// that it is loaded with.
     ///
     /// From Zero a flush is due even on the processor that took the fault: the fault drops only the
-    /// translation of its own linear address (SDM 28.4.3.1), another one may still read the zero frame.
+    /// translation of its own linear address (SDM 29.4.3.1), another one may still read the zero frame.
     pub fn map_unique<M: TableMemory>(
         &mut self,
         memory: &mut M,

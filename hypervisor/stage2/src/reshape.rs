@@ -13,7 +13,7 @@ impl Stage2 {
     /// inherits the accessed and dirty bits, so no write is forgotten. No frame changes hands.
     ///
     /// The flush is due because a processor may hold the large translation and a small one at once,
-    /// and set dirty bits through neither of them that anybody reads (SDM 28.3.5).
+    /// and set dirty bits through neither of them that anybody reads (SDM 29.3.5).
     pub fn split<M: TableMemory>(&mut self, memory: &mut M, gfn: Gfn) -> Result<PendingFlush, Error> {
         let place = self.walk(memory, gfn, Level::One)?;
         let (Entry::Leaf(whole), Some(below)) = (place.entry, place.level.below()) else {

@@ -10,7 +10,7 @@ pub const MAX_ORDER: u8 = 9;
 /// No frame: the end of a list.
 pub(super) const NONE: u32 = u32::MAX;
 
-/// One frame's record. All bytes zero is a valid one: [`State::Reserved`].
+/// One frame's record. All bytes zero is a valid one, for memory that is not ours.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct FrameRecord {

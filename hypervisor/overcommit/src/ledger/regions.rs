@@ -4,7 +4,7 @@ use pleat_types::Hfn;
 
 use super::buddy::at;
 use super::error::Bug;
-use super::record::{FrameRecord, State};
+use super::record::{FrameRecord, MAX_ORDER, State};
 use super::{Counts, Ledger};
 
 /// What a range of memory is at boot.
@@ -20,6 +20,17 @@ pub enum Region {
     Bundle,
 }
 
+impl Region {
+    const fn state(self) -> State {
+        match self {
+            Self::Usable => State::Free,
+            Self::Image => State::Image,
+            Self::Metadata => State::Metadata,
+            Self::Bundle => State::Bundle,
+        }
+    }
+}
+
 impl Ledger<'_> {
     /// Adds `count` frames from `first` on. Usable memory must not have been added before; everything
     /// else may be cut out of usable memory, so the memory map can come first and what lies in it
@@ -29,27 +40,42 @@ impl Ledger<'_> {
         for frame in first.get()..end.get() {
             self.can_add(Hfn::new(frame), what)?;
         }
-        // From the top, so that the free lists start with the lowest block.
-        for frame in (first.get()..end.get()).rev() {
-            self.add_frame(Hfn::new(frame), what)?;
+        if what == Region::Usable {
+            return self.add_usable(first, end);
+        }
+        for frame in first.get()..end.get() {
+            self.add_frame(Hfn::new(frame), what.state())?;
+        }
+        Ok(())
+    }
+
+    /// In the largest blocks that fit; from the top, so that the free lists start with the lowest.
+    fn add_usable(&mut self, first: Hfn, end: Hfn) -> Result<(), Bug> {
+        let (first, mut end) = (number(first)?, number(end)?);
+        while end > first {
+            let fits = |order: &u8| end.is_multiple_of(1 << order) && end - first >= 1 << order;
+            let order = (0..=MAX_ORDER).rev().find(fits).unwrap_or(0);
+            let block = end - (1 << order);
+            self.records[at(block)..at(end)].fill(FrameRecord::single(State::Tail, 0));
+            self.buddy.give(self.records, block, order);
+            self.count(State::Free, 1 << order);
+            self.counts.total += 1 << order;
+            end = block;
         }
         Ok(())
     }
 
     fn can_add(&self, frame: Hfn, what: Region) -> Result<(), Bug> {
-        self.index(frame)?;
-        match (self.block_of(frame), what) {
-            (Some((_, record)), _) if record.is(State::Reserved) => Ok(()),
-            (Some((_, record)), Region::Image | Region::Metadata | Region::Bundle)
-                if record.is(State::Free) =>
-            {
-                Ok(())
-            }
-            _ => Err(Bug::NotThat(frame)),
+        let (_, record) = self.block_of(frame).ok_or(Bug::NotManaged(frame))?;
+        let is_cut = what != Region::Usable && record.is(State::Free);
+        if is_cut || record.is(State::Reserved) {
+            Ok(())
+        } else {
+            Err(Bug::NotThat(frame))
         }
     }
 
-    fn add_frame(&mut self, frame: Hfn, what: Region) -> Result<(), Bug> {
+    fn add_frame(&mut self, frame: Hfn, state: State) -> Result<(), Bug> {
         let index = self.index(frame)?;
         let (block, record) = self.block_of(frame).ok_or(Bug::NotThat(frame))?;
         if record.is(State::Free) {
@@ -57,17 +83,7 @@ impl Ledger<'_> {
             self.uncount(State::Free, 1);
             self.counts.total -= 1;
         }
-        let state = match what {
-            Region::Usable => State::Free,
-            Region::Image => State::Image,
-            Region::Metadata => State::Metadata,
-            Region::Bundle => State::Bundle,
-        };
-        if state == State::Free {
-            self.buddy.give(self.records, index, 0);
-        } else {
-            self.records[at(index)] = FrameRecord::single(state, 0);
-        }
+        self.records[at(index)] = FrameRecord::single(state, 0);
         self.count(state, 1);
         self.counts.total += 1;
         Ok(())
@@ -85,6 +101,11 @@ impl Ledger<'_> {
             *counter = counter.wrapping_sub(frames);
         }
     }
+}
+
+/// A frame number, of the end of a range too: that may be one past the last frame.
+fn number(frame: Hfn) -> Result<u32, Bug> {
+    u32::try_from(frame.get()).map_err(|_| Bug::NotManaged(frame))
 }
 
 impl Counts {

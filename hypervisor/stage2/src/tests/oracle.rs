@@ -36,7 +36,7 @@ pub fn place(memory: &FakeMemory, root: Hfn, gfn: u64) -> Option<(Hfn, usize, u6
         if raw & 7 == 0 || is_leaf {
             return Some((table, index, raw, level));
         }
-        // Everything is allowed on the way down; the leaf decides. Reserved bits 6:3 (SDM table 28-6).
+        // Everything is allowed on the way down; the leaf decides. Reserved bits 6:3 (SDM table 29-5).
         if raw & 0x7f != 7 {
             return None;
         }

@@ -284,7 +284,7 @@ fn operation() -> impl Strategy<Value = Op> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
-    fn any_sequence_agrees_with_the_model(operations in collection::vec(operation(), 1..60)) {
+    fn any_sequence_agrees_with_the_model(operations in collection::vec(operation(), 1..40)) {
         let mut records = records();
         let mut ledger = machine(&mut records);
         ledger.set_reserve(RESERVE);
