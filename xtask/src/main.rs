@@ -4,6 +4,7 @@
 //! the same verbs.
 #![forbid(unsafe_code)]
 
+mod bench;
 mod build;
 mod console;
 mod context;
@@ -42,6 +43,8 @@ enum Verb {
     Test(test::Arguments),
     /// Check format, clippy, documentation, crate graph, unsafe and lints
     Lint(lint::Arguments),
+    /// Measure, and print our figures beside those of others
+    Bench(bench::Arguments),
     /// Make an ISO image that GRUB boots, on emulators and real machines
     Image(image::Arguments),
 }
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         Verb::Run(arguments) => run::run(&context, arguments),
         Verb::Test(arguments) => test::run(&context, &arguments),
         Verb::Lint(arguments) => lint::run(&context, &arguments),
+        Verb::Bench(arguments) => bench::run(&context, &arguments),
         Verb::Image(arguments) => image::run(&context, &arguments),
     });
     match outcome {

@@ -28,11 +28,25 @@ mount -t devtmpfs none /dev
 mount -t proc none /proc
 mount -t sysfs none /sys
 mount -t tmpfs none /tmp
-if workload; then
-    echo "pleat-event: work-ok"
-else
-    echo "pleat-event: work-failed"
+# On the kernel's command line: pleat.work=no leaves the work out, pleat.then=poweroff or reboot ends.
+work=yes then=shell
+for word in $(cat /proc/cmdline); do
+    case $word in
+        pleat.work=*) work=${word#*=} ;;
+        pleat.then=*) then=${word#*=} ;;
+    esac
+done
+if [ "$work" = yes ]; then
+    if workload; then
+        echo "pleat-event: work-ok"
+    else
+        echo "pleat-event: work-failed"
+    fi
 fi
+case $then in
+    poweroff) poweroff -f ;;
+    reboot) reboot -f ;;
+esac
 # init is process 1: it hands over to busybox's, which reaps orphans and respawns the shell.
 exec busybox init
 "#;

@@ -41,17 +41,15 @@ pub struct Transcript {
     pub statistics: Option<Value>,
     /// Pleat's own verdict.
     pub end: Option<End>,
-    /// Ticks at Pleat's first record.
-    pub first_ticks: Option<u64>,
 }
 
 const CANNOT_RUN: &str = "PLEAT CANNOT RUN";
 const CRASH: &str = "PLEAT CRASH";
+const FIRST_LINE: &str = "first line ";
 
 impl Transcript {
     /// Takes the next record.
     pub fn add(&mut self, record: &Record) {
-        self.first_ticks = self.first_ticks.or(record.ticks);
         match &record.kind {
             Kind::Log { level, text } => self.host_line(&format!("{level}: {text}")),
             Kind::Raw(text) | Kind::Console { text } => self.host_line(text),
@@ -82,6 +80,13 @@ impl Transcript {
     #[must_use]
     pub fn crash(&self) -> Option<&str> {
         self.host_line_with(CRASH)
+    }
+
+    /// Ticks from the reset of the machine to Pleat's first line, which says so itself.
+    #[must_use]
+    pub fn ticks_to_first_line(&self) -> Option<u64> {
+        let line = self.host_line_with(FIRST_LINE)?;
+        line.split(FIRST_LINE).nth(1)?.split_whitespace().next()?.parse().ok()
     }
 
     /// Writes a file for the host and one for each guest.
