@@ -114,6 +114,8 @@ impl Board {
     /// IN: the value in the low bits (all ones where nothing answers).
     pub fn port_read(&mut self, port: u16, size: PortSize, now: Tsc) -> u32 {
         match (port, size) {
+            // First, as a console polls this for each character.
+            (0x3f8..=0x3ff, PortSize::Byte) => u32::from(self.read_uart(port & 7)),
             (0xcf9, PortSize::Byte) => u32::from(self.reset_control),
             (0xcf8..=0xcff, _) => self.pci.read(port, size),
             (_, PortSize::Byte) => u32::from(self.read_byte(port, now)),
@@ -127,6 +129,7 @@ impl Board {
     /// OUT.
     pub fn port_write(&mut self, port: u16, size: PortSize, value: u32, now: Tsc) -> PortEffect {
         match (port, size) {
+            (0x3f8..=0x3ff, PortSize::Byte) => self.write_uart(port & 7, low_byte(value)),
             (0xcf9, PortSize::Byte) => self.write_reset_control(low_byte(value)),
             (0xcf8..=0xcff, _) => {
                 self.pci.write(port, size, value);
@@ -150,11 +153,7 @@ impl Board {
 
     fn read_byte(&mut self, port: u16, now: Tsc) -> u8 {
         match port {
-            0x3f8..=0x3ff => {
-                let value = self.uart.read(port & 7);
-                self.pic.set_line(UART_IRQ, self.uart.has_interrupt());
-                value
-            }
+            0x3f8..=0x3ff => self.read_uart(port & 7),
             0x20 | 0x21 | 0xa0 | 0xa1 | 0x4d0 | 0x4d1 => {
                 self.advance(now);
                 self.pic.read(port)
@@ -197,6 +196,17 @@ impl Board {
         PortEffect::None
     }
 
+    #[inline]
+    fn read_uart(&mut self, offset: u16) -> u8 {
+        let value = self.uart.read(offset);
+        // Reading data, IIR and MSR takes a cause of the interrupt away; reading the others does nothing.
+        if matches!(offset, 0 | 2 | 6) {
+            self.pic.set_line(UART_IRQ, self.uart.has_interrupt());
+        }
+        value
+    }
+
+    #[inline]
     fn write_uart(&mut self, offset: u16, value: u8) -> PortEffect {
         let written = self.uart.write(offset, value);
         let has_interrupt = self.uart.has_interrupt();

@@ -119,11 +119,14 @@ impl LocalApic {
         }
     }
 
+    /// WRMSR of the EOI register.
     #[inline]
-    fn end_of_interrupt(&mut self) {
+    pub(crate) fn write_eoi(&mut self, value: u64) -> Result<MsrEffect, GuestFault> {
+        check(value, 0)?;
         if let Some(vector) = self.isr.highest() {
             self.isr.remove(vector);
         }
+        Ok(MsrEffect::Timer)
     }
 
     fn priority(&self, tpr: u8) -> u8 {
@@ -181,13 +184,9 @@ impl LocalApic {
 
     /// WRMSR of 0x800 to 0x8ff. The timer has been advanced to `now`.
     pub(crate) fn write(&mut self, index: u32, value: u64, now: u64) -> Result<MsrEffect, GuestFault> {
-        if index == 0x80b {
-            check(value, 0)?;
-            self.end_of_interrupt();
-            return Ok(MsrEffect::Timer);
-        }
         match index {
             0x808 => return Ok(MsrEffect::SetTpr(byte(check(value, 0xff)?))),
+            0x80b => return self.write_eoi(value),
             0x80f => self.write_svr(check(value, SVR_BITS)?),
             0x828 => {
                 check(value, 0)?;

@@ -27,13 +27,23 @@ impl VectorSet {
     }
 
     /// The highest vector, which has the highest priority (SDM 10.8.3).
-    pub(super) fn highest(&self) -> Option<u8> {
-        for (base, word) in [192u8, 128, 64, 0].into_iter().zip(self.words.iter().rev()) {
-            if let Some(bit) = word.checked_ilog2() {
-                return Some(base | (bit & 63) as u8);
-            }
+    #[inline]
+    pub(super) const fn highest(&self) -> Option<u8> {
+        let [low, mid_low, mid_high, high] = self.words;
+        // Device vectors are high, so the first or second test decides.
+        let (base, word) = if high != 0 {
+            (192, high)
+        } else if mid_high != 0 {
+            (128, mid_high)
+        } else if mid_low != 0 {
+            (64, mid_low)
+        } else {
+            (0, low)
+        };
+        match word.checked_ilog2() {
+            Some(bit) => Some(base | (bit & 63) as u8),
+            None => None,
         }
-        None
     }
 
     /// The 32-bit register `index` (0 to 7) of the eight that show the set.
