@@ -91,6 +91,7 @@ impl<P: Platform> Hypervisor<P> {
             self.end(index, Stop::Rebooted);
             return;
         }
+        let begin = self.host.platform.now();
         self.host.flush_output(&mut slot.guest);
         self.host.dismantle(slot);
         // Its memory goes back before it starts again, so that it starts with empty memory.
@@ -98,6 +99,9 @@ impl<P: Platform> Hypervisor<P> {
         self.host.announce(&slot.guest, "restarted");
         self.scheduler.wait(index);
         self.start(index);
+        // Who restarts in a loop pays for it.
+        self.scheduler
+            .charge(index, self.host.platform.now().since(begin));
     }
 }
 
@@ -168,20 +172,15 @@ impl<P: Platform> Host<P> {
         let mut vcpu = self.platform.new_vcpu(guest.id, &guest.vcpu_frames, eptp);
         vcpu.set_rip(entry.rip);
         vcpu.set_gpr(entry.parameters_in, crate::loader::layout::PARAMETERS.get());
+        // The guest's clock starts at 0 when its board is switched on: now.
+        guest.tsc_offset = 0u64.wrapping_sub(self.platform.now().0);
+        vcpu.set_tsc_offset(guest.tsc_offset);
+        guest.board = self.new_board();
         guest.xcr0 = XCR0_AT_RESET;
         guest.has_news = true;
         guest.is_window_open = false;
         guest.tpr_threshold = None;
         Ok(vcpu)
-    }
-
-    /// Before the first entry: the guest's clock starts at 0 now.
-    pub(crate) fn switch_on(&mut self, vcpu: &mut P::Vcpu, guest: &mut Guest, now: Tsc) {
-        guest.first_entry = Some(now);
-        guest.tsc_offset = 0u64.wrapping_sub(now.0);
-        vcpu.set_tsc_offset(guest.tsc_offset);
-        guest.board = self.new_board();
-        self.first_entry.get_or_insert(now);
     }
 
     /// The processor goes at once, the memory step by step.

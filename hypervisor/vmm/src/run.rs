@@ -101,9 +101,8 @@ impl<P: Platform> Hypervisor<P> {
             self.scheduler.remove(index);
             return;
         };
-        if guest.first_entry.is_none() {
-            self.host.switch_on(vcpu, guest, start);
-        }
+        guest.first_entry.get_or_insert(start);
+        self.host.first_entry.get_or_insert(start);
         let pause = Cpu {
             vcpu,
             guest,

@@ -1,0 +1,172 @@
+//! Kernels of both kinds, images that change hands, and what cannot be loaded.
+
+use crate::fake::{Op, exits, hypercall};
+use crate::scenario::{KERNEL_AT, Machine, Report, guest, kernel};
+use pleat_bundle::config::{GuestConfig, OnReboot};
+use pleat_types::{Exit, Gpr, hypercall as calls};
+use pleat_vmm::Outcome;
+
+const ONES: u64 = 0x0101_0101_0101_0101;
+const TWOS: u64 = 0x0202_0202_0202_0202;
+const START_INFO: u64 = 0x9_8000;
+
+/// Looks at the kernel that it was loaded from, and idles.
+fn look() -> Vec<Op> {
+    vec![
+        Op::Expect(KERNEL_AT, ONES),
+        Op::Expect(KERNEL_AT + 0xff8, ONES),
+        Op::Expect(KERNEL_AT + 0x1000, 0),
+        Op::Expect(KERNEL_AT + 0x2000, TWOS),
+        Op::Expect(KERNEL_AT + 0x3000, 0),
+        Op::ExpectGpr(Gpr::Rbx, START_INFO),
+        // Magic and version; "quiet" and its final zero.
+        Op::Expect(START_INFO, 0x1_336e_c578),
+        Op::Expect(0x9_9000, u64::from_le_bytes(*b"quiet\0\0\0")),
+        Op::Interrupts(true),
+        exits(Exit::Hlt),
+    ]
+}
+
+fn run_for_a_while(guests: Vec<(GuestConfig<'static>, Vec<Op>)>) -> Report {
+    let mut machine = Machine::new(guests);
+    machine.config.for_ms = Some(2);
+    machine.run()
+}
+
+/// Host frames behind the first page of the kernel of each guest, by walking what the stream does not show.
+fn held_of_bundle(report: &Report) -> u64 {
+    report.stats()["host"]["frames_bundle"]
+        .as_u64()
+        .expect("a number")
+}
+
+#[test]
+fn every_guest_gets_its_kernel_and_the_last_one_the_frames_themselves() {
+    let report = run_for_a_while(vec![(guest("a"), look()), (guest("b"), look())]);
+    assert_eq!(held_of_bundle(&report), 0);
+    // The pages of ones and twos still lie where the bundle had them: now the last guest's own.
+    let first = report.bundle_frames.start + 2;
+    assert_eq!(report.platform.memory.word(first * 4096), ONES);
+    assert_eq!(report.platform.memory.word((first + 2) * 4096), TWOS);
+    let unique = |name: &str| report.guest(name)["unique"].as_u64().expect("a number");
+    // Two pages of kernel, parameters, command line, ACPI tables: no page for zeros.
+    assert_eq!((unique("a"), unique("b")), (5, 5));
+}
+
+#[test]
+fn images_of_guests_that_restart_are_kept() {
+    let mut config = guest("a");
+    config.on_reboot = OnReboot::Restart;
+    let program = vec![
+        Op::Expect(KERNEL_AT, ONES),
+        Op::Expect(0x5000, 0),
+        Op::Store(0x5000, 1),
+        Op::Store(KERNEL_AT, 2),
+        Op::Spin(300_000),
+        crate::fake::out(0x64, 0xfe),
+    ];
+    let report = run_for_a_while(vec![(config, program)]);
+    assert!(held_of_bundle(&report) >= 4);
+    let restarts = report
+        .of_kind("state")
+        .iter()
+        .filter(|record| record["reason"] == "restarted")
+        .count();
+    assert!(restarts > 2, "{restarts}");
+}
+
+#[test]
+fn an_initramfs_lies_high_and_is_announced() {
+    let mut config = guest("a");
+    config.initramfs = Some(1);
+    let start = (2 << 20) - 8192;
+    let program = vec![
+        Op::Expect(start, 0x0707_0707_0707_0707),
+        Op::Expect(start + 4992, 0x0707_0707_0707_0707),
+        Op::Expect(start + 5000, 0),
+        Op::Expect(START_INFO + 16, START_INFO + 0x40),
+        Op::Expect(START_INFO + 0x40, start),
+        Op::Expect(START_INFO + 0x48, 5000),
+        hypercall(calls::FINISH, 0, 0, 0),
+    ];
+    let report = run_for_a_while(vec![(config, program)]);
+    assert_eq!(report.guest("a")["reason"], "finished");
+}
+
+#[test]
+fn a_bzimage_is_entered_with_its_parameters() {
+    let mut file = vec![0u8; 1024 + 5000];
+    file[0x1f1] = 1;
+    file[0x1fe..0x200].copy_from_slice(&[0x55, 0xaa]);
+    file[0x200..0x208].copy_from_slice(&[0xeb, 0x6a, b'H', b'd', b'r', b'S', 0x0f, 2]);
+    file[0x214..0x218].copy_from_slice(&0x10_0000u32.to_le_bytes());
+    file[0x22c..0x230].copy_from_slice(&0x7fff_ffffu32.to_le_bytes());
+    file[0x238] = 200;
+    file[0x260..0x264].copy_from_slice(&0x8000u32.to_le_bytes());
+    file[1024..].fill(3);
+    let program = vec![
+        Op::Expect(0x10_0000, 0x0303_0303_0303_0303),
+        Op::Expect(0x10_0000 + 4992, 0x0303_0303_0303_0303),
+        Op::ExpectGpr(Gpr::Rsi, START_INFO),
+        Op::Expect(START_INFO + 0x70, 0x9_e000),
+        Op::Expect(START_INFO + 0x2d0, 0),
+        Op::Expect(START_INFO + 0x2d8, 0x9_e000),
+        // The command line, and the header's highest address for an initramfs.
+        Op::Expect(START_INFO + 0x228, 0x7fff_ffff_0009_9000),
+        hypercall(calls::FINISH, 0, 0, 0),
+    ];
+    let mut machine = Machine::new(vec![(guest("a"), program)]);
+    machine.kernel = file;
+    assert_eq!(machine.run().guest("a")["reason"], "finished");
+}
+
+#[test]
+fn what_cannot_be_loaded_stops_nobody_else() {
+    let mut tiny = guest("tiny");
+    tiny.memory_bytes = 1 << 20;
+    let mut missing = guest("missing");
+    missing.initramfs = Some(77);
+    let mut not_a_kernel = guest("not-a-kernel");
+    not_a_kernel.kernel = 1;
+    let report = run_for_a_while(vec![
+        (tiny, vec![]),
+        (missing, vec![]),
+        (not_a_kernel, vec![]),
+        (guest("good"), vec![hypercall(calls::FINISH, 0, 0, 0)]),
+    ]);
+    let reason = |name: &str| report.guest(name)["reason"].as_str().expect("a text").to_string();
+    assert_eq!(
+        reason("tiny"),
+        "could not start: its memory is too small for kernel and initramfs: at least 2 MiB"
+    );
+    assert!(
+        reason("missing").contains("section with its initramfs"),
+        "{}",
+        reason("missing")
+    );
+    assert_eq!(
+        reason("not-a-kernel"),
+        "could not start: kernel is neither an ELF with a PVH note nor a bzImage"
+    );
+    assert_eq!(report.guest("tiny")["state"], "crashed");
+    assert_eq!(reason("good"), "finished");
+    assert_eq!(report.outcome, Outcome::Ok);
+    assert_eq!(held_of_bundle(&report), 0);
+}
+
+#[test]
+fn an_unaligned_kernel_is_copied() {
+    // The segment's place in the file and in memory differ within the page.
+    let mut file = kernel(&[[1; 4096], [2; 4096]], 0);
+    file[88..96].copy_from_slice(&(KERNEL_AT + 0x800).to_le_bytes());
+    let program = vec![
+        Op::Expect(KERNEL_AT + 0x7f8, 0),
+        Op::Expect(KERNEL_AT + 0x800, ONES),
+        Op::Expect(KERNEL_AT + 0x1800, TWOS),
+        Op::Expect(KERNEL_AT + 0x27f8, TWOS),
+        hypercall(calls::FINISH, 0, 0, 0),
+    ];
+    let mut machine = Machine::new(vec![(guest("a"), program)]);
+    machine.kernel = file;
+    assert_eq!(machine.run().guest("a")["reason"], "finished");
+}

@@ -1,0 +1,10 @@
+//! The hypervisor on a fake machine, from the boot context to the last record.
+#![allow(missing_docs, clippy::cast_possible_truncation)]
+
+mod console;
+mod fake;
+mod life;
+mod loading;
+mod memory;
+mod random;
+mod scenario;

@@ -1,0 +1,213 @@
+//! A machine with a bundle and guests, and what came of running it.
+
+use crate::fake::{FakePlatform, Op, TSC_HZ};
+use pleat_bundle::SectionKind;
+use pleat_bundle::config::{GuestConfig, OnReboot, Pages, RunConfig, encode};
+use pleat_bundle::write::BundleWriter;
+use pleat_overcommit::ledger::{FrameRecord, Region};
+use pleat_types::{Hfn, Hpa, Tsc};
+use pleat_vmm::{BootContext, BootRegion, Hypervisor, Outcome, Storage};
+use serde_json::Value;
+
+const BUNDLE: u64 = 4 << 20;
+pub const KERNEL_AT: u64 = 0x10_0000;
+
+pub fn guest(name: &'static str) -> GuestConfig<'static> {
+    GuestConfig {
+        name,
+        memory_bytes: 2 << 20,
+        kernel: 0,
+        initramfs: None,
+        command_line: "quiet",
+        weight: 100,
+        domain: name,
+        pages: Pages::Small,
+        on_reboot: OnReboot::Stop,
+    }
+}
+
+pub fn run_config(guests: Vec<GuestConfig<'static>>) -> RunConfig<'static> {
+    RunConfig {
+        tsc_hz: Some(TSC_HZ),
+        slice_us: 100,
+        guests: guests.into_iter().collect(),
+        ..RunConfig::default()
+    }
+}
+
+/// An ELF file with a PVH note and these pages at [`KERNEL_AT`].
+pub fn kernel(pages: &[[u8; 4096]], bss_bytes: u64) -> Vec<u8> {
+    let mut file = vec![0u8; 4096];
+    let bytes = pages.len() as u64 * 4096;
+    let header: [(usize, &[u8]); 7] = [
+        (0, b"\x7fELF\x02\x01\x01"),
+        (18, &62u16.to_le_bytes()),
+        (24, &KERNEL_AT.to_le_bytes()),
+        (32, &64u64.to_le_bytes()),
+        (54, &56u16.to_le_bytes()),
+        (56, &2u16.to_le_bytes()),
+        (16, &2u16.to_le_bytes()),
+    ];
+    for (at, value) in header {
+        file[at..at + value.len()].copy_from_slice(value);
+    }
+    let mut program_header = |at: usize, kind: u32, fields: [u64; 5]| {
+        file[at..at + 4].copy_from_slice(&kind.to_le_bytes());
+        for (index, field) in fields.iter().enumerate() {
+            file[at + 8 + index * 8..at + 16 + index * 8].copy_from_slice(&field.to_le_bytes());
+        }
+    };
+    program_header(64, 1, [4096, KERNEL_AT, KERNEL_AT, bytes, bytes + bss_bytes]);
+    program_header(120, 4, [0x400, 0, 0, 20, 20]);
+    file[0x400..0x414].copy_from_slice(&[
+        4, 0, 0, 0, 4, 0, 0, 0, 18, 0, 0, 0, b'X', b'e', b'n', 0, 0x10, 0, 0x10, 0,
+    ]);
+    pages.iter().for_each(|page| file.extend_from_slice(page));
+    file
+}
+
+/// Three pages: of ones, of zeros, of twos.
+pub fn plain_kernel() -> Vec<u8> {
+    kernel(&[[1; 4096], [0; 4096], [2; 4096]], 8192)
+}
+
+pub struct Machine {
+    pub config: RunConfig<'static>,
+    pub programs: Vec<Vec<Op>>,
+    pub kernel: Vec<u8>,
+    pub initramfs: Option<Vec<u8>>,
+    pub memory_bytes: usize,
+    pub input: Vec<u8>,
+}
+
+pub struct Report {
+    pub outcome: Outcome,
+    pub records: Vec<Value>,
+    pub platform: FakePlatform,
+    pub bundle_frames: std::ops::Range<u64>,
+}
+
+impl Machine {
+    pub fn new(guests: Vec<(GuestConfig<'static>, Vec<Op>)>) -> Self {
+        let (configs, programs) = guests.into_iter().unzip();
+        Self {
+            config: run_config(configs),
+            programs,
+            kernel: plain_kernel(),
+            initramfs: None,
+            memory_bytes: 16 << 20,
+            input: vec![],
+        }
+    }
+
+    /// Runs it to its end; the audit must be clean.
+    pub fn run(self) -> Report {
+        let report = self.run_unchecked();
+        assert_eq!(report.stats()["host"]["audit"], "clean");
+        report
+    }
+
+    pub fn run_unchecked(self) -> Report {
+        let config = encode(&self.config).expect("encodes");
+        let mut writer = BundleWriter::new();
+        writer
+            .add(SectionKind::Kernel, "kernel", self.kernel)
+            .expect("fits");
+        writer
+            .add(
+                SectionKind::Initramfs,
+                "initramfs",
+                self.initramfs.unwrap_or(vec![7; 5000]),
+            )
+            .expect("fits");
+        writer.add(SectionKind::Config, "config", config).expect("fits");
+        writer
+            .add(SectionKind::Hypervisor, "hypervisor", vec![9; 9000])
+            .expect("fits");
+        let bundle = writer.finish();
+        let mut platform = FakePlatform::new(self.memory_bytes, self.programs);
+        let start = usize::try_from(BUNDLE).expect("small");
+        platform.memory.0[start..start + bundle.len()].copy_from_slice(&bundle);
+        platform.input = self.input.into();
+        let frames = self.memory_bytes as u64 / 4096;
+        let records = Box::leak(vec![FrameRecord::RESERVED; frames as usize].into_boxed_slice());
+        let regions = [
+            BootRegion {
+                first: Hfn::new(256),
+                frames: frames - 256,
+                class: Region::Usable,
+            },
+            BootRegion {
+                first: Hfn::new(512),
+                frames: 16,
+                class: Region::Image,
+            },
+            BootRegion {
+                first: Hfn::new(528),
+                frames: 4,
+                class: Region::Metadata,
+            },
+        ];
+        let boot = BootContext {
+            regions: &regions,
+            records,
+            bundle: Hpa::new(BUNDLE),
+            bundle_bytes: bundle.len() as u64,
+            reset: Tsc(0),
+        };
+        let storage = Box::leak(Box::new(Storage::EMPTY));
+        let mut hypervisor = Hypervisor::new(platform, boot, storage).expect("starts");
+        let outcome = hypervisor.run();
+        let platform = std::mem::replace(hypervisor.platform(), FakePlatform::new(0, vec![]));
+        let text = String::from_utf8(platform.stream.clone()).expect("UTF-8");
+        let records = text
+            .lines()
+            .map(|line| serde_json::from_str(line).expect(line))
+            .collect();
+        let bundle_frames = BUNDLE / 4096..(BUNDLE + bundle.len() as u64) / 4096;
+        Report {
+            outcome,
+            records,
+            platform,
+            bundle_frames,
+        }
+    }
+}
+
+impl Report {
+    pub fn of_kind(&self, kind: &str) -> Vec<&Value> {
+        self.records.iter().filter(|record| record["k"] == kind).collect()
+    }
+
+    /// The final statistics.
+    pub fn stats(&self) -> &Value {
+        &self.of_kind("stats").last().expect("there are statistics")["record"]
+    }
+
+    pub fn guest(&self, name: &str) -> &Value {
+        let guests = self.stats()["guests"].as_array().expect("a list");
+        guests
+            .iter()
+            .find(|guest| guest["name"] == name)
+            .expect("there is such a guest")
+    }
+
+    /// Everything that a guest printed.
+    pub fn output(&self, name: &str) -> String {
+        let chunks = self
+            .of_kind("out")
+            .into_iter()
+            .filter(|record| record["guest"] == name);
+        chunks
+            .map(|record| record["text"].as_str().expect("a text").to_string())
+            .collect()
+    }
+
+    /// The answers of console commands.
+    pub fn answers(&self) -> String {
+        let lines = self.of_kind("console").into_iter();
+        lines
+            .map(|record| record["text"].as_str().expect("a text").to_string() + "\n")
+            .collect()
+    }
+}
