@@ -1,6 +1,6 @@
 //! What is mapped, promised and spent, counted as it changes and counted again by a walk.
 
-use pleat_types::Hfn;
+use pleat_types::{Gfn, Hfn, PageSize};
 
 use crate::codec::{ENTRIES, Entry, Level};
 use crate::error::Bug;
@@ -100,13 +100,27 @@ impl Counters {
     }
 }
 
+/// Host memory that a guest's tables hold.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Held {
+    /// The frame, or block of frames, behind a page.
+    Page {
+        /// The first page.
+        gfn: Gfn,
+        /// The first frame.
+        frame: Hfn,
+        /// How much of it.
+        size: PageSize,
+    },
+    /// A table.
+    Table(Hfn),
+}
+
 impl Stage2 {
     /// Counts everything again by a walk over all tables; checks every entry on the way. The work is
     /// 512 loads for each table.
     pub fn recount<M: TableMemory>(&self, memory: &M) -> Result<Counters, Bug> {
-        let mut counters = Counters::default();
-        self.recount_table(memory, self.root(), Level::Four, &mut counters)?;
-        Ok(counters)
+        self.inventory(memory, |_| {})
     }
 
     /// Compares the counters with a recount.
@@ -118,21 +132,64 @@ impl Stage2 {
         }
     }
 
-    /// Recursion as deep as the tables: four.
-    fn recount_table<M: TableMemory>(
+    /// A recount that reports every table, and every frame that a page owns, so that they can be
+    /// compared with what the ledger has on record.
+    pub fn inventory<M: TableMemory>(
         &self,
         memory: &M,
-        table: Hfn,
-        level: Level,
+        mut report: impl FnMut(Held),
+    ) -> Result<Counters, Bug> {
+        let mut counters = Counters::default();
+        let root = Branch {
+            table: self.root(),
+            level: Level::Four,
+            first: Gfn::new(0),
+        };
+        self.inventory_of(memory, root, &mut counters, &mut report)?;
+        Ok(counters)
+    }
+
+    /// Recursion as deep as the tables: four.
+    fn inventory_of<M: TableMemory>(
+        &self,
+        memory: &M,
+        branch: Branch,
         counters: &mut Counters,
+        report: &mut impl FnMut(Held),
     ) -> Result<(), Bug> {
+        let Branch { table, level, first } = branch;
         counters.add_table(level);
-        for index in 0..ENTRIES {
-            match (Entry::decode(memory.load(table, index), level)?, level.below()) {
-                (Entry::Table(next), Some(below)) => self.recount_table(memory, next, below, counters)?,
-                (entry, _) => counters.add(self.page(entry, level)?, level, 1),
+        report(Held::Table(table));
+        for (index, number) in (0..ENTRIES).zip(0..) {
+            let gfn = Gfn::new(first.get() + number * level.frames());
+            let entry = Entry::decode(memory.load(table, index), level)?;
+            if let (Entry::Table(table), Some(level)) = (entry, level.below()) {
+                self.inventory_of(
+                    memory,
+                    Branch {
+                        table,
+                        level,
+                        first: gfn,
+                    },
+                    counters,
+                    report,
+                )?;
+                continue;
+            }
+            let page = self.page(entry, level)?;
+            counters.add(page, level, 1);
+            if let (Page::Unique(frame), Some(size)) = (page, level.page_size()) {
+                report(Held::Page { gfn, frame, size });
             }
         }
         Ok(())
     }
+}
+
+/// A table on the way through all of them.
+#[derive(Clone, Copy)]
+struct Branch {
+    table: Hfn,
+    level: Level,
+    first: Gfn,
 }

@@ -43,7 +43,7 @@ mod teardown;
 #[cfg(test)]
 mod tests;
 
-pub use audit::Counters;
+pub use audit::{Counters, Held};
 pub use codec::{Absent, ENTRIES, Entry, GFN_LIMIT, Leaf, Level, Permissions};
 pub use error::{Bug, Error, Refused};
 pub use fault::FaultAction;

@@ -9,6 +9,7 @@ use std::vec::Vec;
 use super::memory::FakeMemory;
 use super::model::{DEVICE, GFNS, Model, Op, PROMISED, ZERO};
 use super::oracle::{self, View};
+use crate::audit::Held;
 use crate::codec::GFN_LIMIT;
 use crate::error::{Error, Refused};
 use crate::flush::{PendingFlush, ProcessorSet, Retired};
@@ -130,6 +131,23 @@ impl World {
             self.owned.iter().map(|(_, size)| size.frames()).sum::<u64>()
         );
         self.stage2.audit(&self.memory).unwrap();
+        self.check_inventory();
+    }
+
+    /// What the tables hold is exactly what was given to them.
+    fn check_inventory(&self) {
+        let (mut held, mut tables) = (BTreeSet::new(), 0);
+        let report = |item| match item {
+            Held::Table(_) => tables += 1,
+            Held::Page { gfn, frame, size } => {
+                let mapping = self.stage2.lookup(&self.memory, gfn).unwrap();
+                assert_eq!((mapping.page, mapping.first), (Page::Unique(frame), gfn));
+                assert!(held.insert((frame.get(), size)), "{frame} is held twice");
+            }
+        };
+        self.stage2.inventory(&self.memory, report).unwrap();
+        assert_eq!(tables, self.memory.live_tables());
+        assert_eq!(held, self.owned);
     }
 
     fn check_lookup(&self, gfn: u64, view: View) {

@@ -67,7 +67,7 @@ fn make_room(world: &mut World, gfn: u64, size: PageSize) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
+    #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
     fn any_sequence_agrees_with_the_model_at_every_store(operations in operations()) {
         let mut world = World::new();

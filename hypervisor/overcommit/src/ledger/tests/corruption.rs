@@ -9,7 +9,7 @@ use zerocopy::IntoBytes;
 use super::{machine, owner, records};
 use crate::ledger::record::State;
 use crate::ledger::{Corruption, FrameRecord, Ledger, Purpose};
-use pleat_types::GuestId;
+use pleat_types::{GuestId, Hfn};
 
 const LINK: usize = 0;
 const OTHER: usize = 4;
@@ -67,6 +67,26 @@ fn a_circle_in_a_free_list_is_found() {
     let second = ledger.records[super::super::at(head)].next();
     ledger.records[super::super::at(second)].set_next(head);
     assert_eq!(ledger.audit(), Err(Corruption::BrokenList(0)));
+}
+
+#[test]
+fn halves_that_did_not_merge_are_found() {
+    let mut records = records();
+    let mut ledger = machine(&mut records);
+    let held: Vec<_> = (0..8)
+        .map(|n| ledger.allocate(owner(1, n), Purpose::Demand).unwrap())
+        .collect();
+    let mut pair: Vec<_> = held
+        .into_iter()
+        .filter(|frame| frame.first().get() / 2 == 9)
+        .collect();
+    let (upper, lower) = (pair.pop().unwrap(), pair.pop().unwrap());
+    ledger.release(lower).unwrap();
+    // It does not look like the other half while that comes back.
+    ledger.records[18].as_mut_bytes()[ORDER] = 5;
+    ledger.release(upper).unwrap();
+    ledger.records[18].as_mut_bytes()[ORDER] = 0;
+    assert_eq!(ledger.audit(), Err(Corruption::Unmerged(Hfn::new(18))));
 }
 
 #[test]
