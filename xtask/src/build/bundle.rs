@@ -89,7 +89,7 @@ fn kernel(session: &Session, kernel: &Kernel) -> Result<Vec<u8>> {
         Kernel::DebianCloudBzImage => read(&session.tools.kernel(DEBIAN_KERNEL)?),
         Kernel::DebianCloud => {
             let image = session.tools.kernel(DEBIAN_KERNEL)?;
-            let name = image.file_name().unwrap_or_default().to_string_lossy().replace("vmlinuz", "vmlinux");
+            let name = image.file_name().unwrap_or_default().to_string_lossy().replace("vmlinuz", vmlinux::PREFIX);
             files::cached(&session.paths.images().join(name), || {
                 let bar = progress::spinner("unpacking the kernel");
                 let small = vmlinux::strip(&bzimage::payload(&read(&image)?)?);

@@ -9,6 +9,9 @@ use object::read::elf::{FileHeader, ProgramHeader};
 
 use super::elf;
 
+/// Beginning of the names of files made here; its number counts versions of what this module makes.
+pub const PREFIX: &str = "vmlinux.2";
+
 const FILE_HEADER_BYTES: usize = 64;
 const PROGRAM_HEADER_BYTES: usize = 56;
 const PAGE: usize = 4096;
@@ -19,6 +22,7 @@ struct Kept<'a> {
     virtual_address: u64,
     physical_address: u64,
     memory_bytes: u64,
+    alignment: u64,
     content: &'a [u8],
 }
 
@@ -48,6 +52,8 @@ fn kept(file: &[u8]) -> Result<Vec<Kept<'_>>> {
             virtual_address: segment.p_vaddr(endian),
             physical_address: segment.p_paddr(endian),
             memory_bytes: segment.p_memsz(endian),
+            // Readers of notes round by it.
+            alignment: segment.p_align(endian),
             content,
         });
     }
@@ -94,7 +100,7 @@ fn program_header(segment: &Kept<'_>, offset: u64) -> [u8; PROGRAM_HEADER_BYTES]
     bytes[0..4].copy_from_slice(&segment.kind.to_le_bytes());
     bytes[4..8].copy_from_slice(&segment.flags.to_le_bytes());
     let content = segment.content.len() as u64;
-    let words = [offset, segment.virtual_address, segment.physical_address, content, segment.memory_bytes, PAGE as u64];
+    let words = [offset, segment.virtual_address, segment.physical_address, content, segment.memory_bytes, segment.alignment];
     for (place, word) in bytes[8..].chunks_exact_mut(8).zip(words) {
         place.copy_from_slice(&word.to_le_bytes());
     }
