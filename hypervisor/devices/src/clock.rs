@@ -70,6 +70,13 @@ mod tests {
     }
 
     #[test]
+    fn a_whole_number_of_khz_is_worth_a_larger_divisor() {
+        // 1000 * 127 * 24481: 125 divides it too, but leaves 24,872,696 Hz.
+        let ratio = TscRatio::new(3_109_087_000);
+        assert_eq!((ratio.tsc_per_crystal, ratio.crystal_hz), (127, 24_481_000));
+    }
+
+    #[test]
     fn measured_frequencies_are_exact_or_just_below() {
         for tsc_hz in [
             2_899_886_001u64,

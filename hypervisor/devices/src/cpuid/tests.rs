@@ -154,6 +154,15 @@ fn a_poor_host_loses_what_hangs_together() {
         },
         _ => everything(leaf, subleaf),
     };
+    // … and state without its instructions is not offered.
+    let no_avx = |leaf, subleaf| match leaf {
+        1 => CpuidResult {
+            ecx: !features::AVX,
+            ..everything(leaf, subleaf)
+        },
+        _ => everything(leaf, subleaf),
+    };
+    assert_eq!(CpuidPolicy::new(no_avx, TSC_HZ).allowed_xcr0(), 3);
     let policy = CpuidPolicy::new(no_state, TSC_HZ);
     let cpuid = decoder(&policy, RESET);
     let info = cpuid.get_feature_info().unwrap();

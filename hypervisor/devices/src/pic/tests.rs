@@ -183,7 +183,66 @@ fn poll_acknowledges() {
     assert_eq!(pic.read(0x20), 0);
     pulse(&mut pic, 5);
     pic.write(0x20, 0x0c);
-    assert_eq!(pic.read(0x20), 0x85);
+    assert_eq!((pic.read(0x20), pic.read(0x21)), (0x85, 0));
     pic.write(0x20, 0x0b);
     assert_eq!((pic.read(0x20), pic.offered()), (0x20, None));
+}
+
+#[test]
+fn an_input_does_not_interrupt_its_own_handler() {
+    let mut pic = linux();
+    pic.write(0x21, 0);
+    pulse(&mut pic, 4);
+    pic.acknowledge();
+    pulse(&mut pic, 4);
+    assert_eq!(pic.offered(), None);
+    pic.write(0x20, 0x20);
+    assert_eq!(pic.offered(), Some(0x34));
+}
+
+#[test]
+fn a_slave_with_automatic_eoi_gives_an_edge_for_each_interrupt() {
+    let mut pic = linux();
+    for (port, value) in [(0xa0, 0x11), (0xa1, 0x38), (0xa1, 0x02), (0xa1, 0x03)] {
+        pic.write(port, value);
+    }
+    pulse(&mut pic, 8);
+    pulse(&mut pic, 12);
+    for vector in [0x38, 0x3c] {
+        assert_eq!(pic.offered(), Some(vector));
+        pic.acknowledge();
+        assert_eq!(pic.offered(), None);
+        pic.write(0x20, 0x62);
+    }
+    assert_eq!(pic.offered(), None);
+}
+
+#[test]
+fn special_fully_nested_mode_lets_the_slave_nest() {
+    for (icw4, nested) in [(0x01, None), (0x11, Some(0x38))] {
+        let mut pic = linux();
+        for (port, value) in [(0x20, 0x11), (0x21, 0x30), (0x21, 0x04), (0x21, icw4), (0xa1, 0)] {
+            pic.write(port, value);
+        }
+        pulse(&mut pic, 12);
+        assert_eq!(pic.offered(), Some(0x3c));
+        pic.acknowledge();
+        pulse(&mut pic, 8);
+        assert_eq!(pic.offered(), nested);
+    }
+}
+
+#[test]
+fn levels_survive_initialisation_and_edges_do_not() {
+    let mut pic = linux();
+    pic.write(0x4d0, 0x20);
+    pic.set_line(5, true);
+    pic.set_line(6, true);
+    for (port, value) in [(0x20, 0x11), (0x21, 0x30), (0x21, 0x04), (0x21, 0x01)] {
+        pic.write(port, value);
+    }
+    assert_eq!(pic.read(0x20), 0x20);
+    // A line that becomes level-triggered while it is high is a request.
+    pic.write(0x4d0, 0x60);
+    assert_eq!(pic.read(0x20), 0x60);
 }

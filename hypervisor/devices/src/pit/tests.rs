@@ -125,6 +125,7 @@ fn linux_calibration_sees_counter_2_end() {
     assert_eq!(pit.read(0x61, at(10 + 0xfffe)) & 0x21, 0x01);
     assert_eq!(pit.read(0x61, at(10 + 0xffff)) & 0x21, 0x21);
     assert_eq!(count(&mut pit, 2, 20), 0xfff5);
+    assert!(!pit.write(0x43, 0x90, at(30)) && !pit.write(0x42, 1, at(30)));
 }
 
 #[test]
@@ -187,4 +188,7 @@ fn read_back_latches_status_and_count() {
     let bytes = [0; 3].map(|_: u8| pit.read(0x40, at(500)));
     assert_eq!(bytes, [0xb4, 0xde, 0x03]);
     assert_eq!(pit.read(0x43, at(0)), 0xff);
+    // A second latch command does not disturb the first.
+    pit.write(0x43, 0, at(10));
+    assert_eq!(count(&mut pit, 0, 500), 990);
 }

@@ -143,6 +143,9 @@ fn clearing_the_fifo_drops_what_a_fifo_holds() {
     assert_eq!(uart.read(0), 17);
     write(&mut uart, IIR, 0);
     assert_eq!((uart.read(IIR), uart.read(0)), (4, 34));
+    // Without the FIFO there is nothing to clear.
+    write(&mut uart, IIR, 2);
+    assert_eq!(uart.read(0), 35);
 }
 
 #[test]
@@ -162,8 +165,9 @@ fn loop_back_sends_to_itself_and_turns_the_interrupt_off() {
 fn changed_modem_lines_interrupt_until_they_are_read() {
     let mut uart = Uart::new();
     write(&mut uart, MCR, 0x18);
-    write(&mut uart, MCR, 0x1c);
     uart.read(MSR);
+    write(&mut uart, MCR, 0x1c);
+    assert_eq!(uart.read(MSR), 0xc0);
     write(&mut uart, MCR, 0x18);
     // Ring went away.
     assert_eq!(uart.read(MSR), 0x84);

@@ -1,9 +1,12 @@
 //! The board as a whole: wiring, time, and what Linux does to find and use its devices.
 
-use pleat_types::PortSize::{Byte, Dword, Word};
+use pleat_types::PortSize::Byte;
+use pleat_types::Tsc;
 
-use super::*;
+use super::{Board, BoardConfig, Pending, PortEffect, TscRatio};
 use crate::{GuestFault, MsrEffect};
+
+mod ports;
 
 const TSC_HZ: u64 = 1_000_000_000;
 const DEADLINE: u32 = 0x6e0;
@@ -281,78 +284,61 @@ fn the_pit_ticks_through_irq_0_and_sleeps_when_nobody_listens() {
     assert_eq!(board.next_deadline(), None);
 }
 
+/// A handler that writes without reading IIR gets its interrupt all the same.
 #[test]
-fn absent_ports_read_ones_and_are_counted() {
+fn each_byte_written_is_an_edge() {
     let mut board = board();
-    let now = Tsc(1000);
-    for (port, size) in [(0x2f8, Byte), (0x1000, Word), (0xffff, Dword)] {
-        assert_eq!(board.port_read(port, size, now), size.mask());
+    init_pic(&mut board, 0xeb);
+    for (offset, value) in [(2, 0x81), (4, 0x0b), (1, 0x02)] {
+        out(&mut board, 0x3f8 + offset, value);
     }
-    assert_eq!(board.unknown_ports(), 1 + 2 + 4);
-    // No keyboard controller, and delays: known not to be there.
-    for port in [0x60, 0x64, 0x80, 0xed] {
-        assert_eq!(board.port_read(port, Byte, now), 0xff);
-        out(&mut board, port, 0);
+    for _ in 0..3 {
+        assert_eq!(take(&mut board, 0), Some(0x34));
+        out(&mut board, 0x20, 0x64);
+        assert_eq!(take(&mut board, 0), None);
+        out(&mut board, 0x3f8, u32::from(b'x'));
     }
-    assert_eq!(board.unknown_ports(), 7);
-    out(&mut board, 0x92, 1);
-    assert_eq!(board.unknown_ports(), 8);
 }
 
 #[test]
-fn wide_accesses_are_split_into_bytes() {
+fn the_8259s_know_what_the_pit_did_when_they_are_looked_at() {
     let mut board = board();
-    let now = Tsc(1000);
-    // Scratch is the highest register; behind it nothing answers.
-    assert_eq!(board.port_write(0x3fe, Dword, 0x0000_5a00, now), PortEffect::None);
-    assert_eq!(board.port_read(0x3fe, Dword, now), 0xffff_5ab0);
-    assert_eq!(board.port_write(0x70, Word, 0x4240, now), PortEffect::None);
-    assert_eq!(board.port_read(0x70, Word, now), 0x4240);
-    assert_eq!(
-        board.port_write(0x3f8, Word, 0x000a, now),
-        PortEffect::OutputReady
-    );
+    init_pic(&mut board, 0xff);
+    for (port, value) in [(0x43, 0x30), (0x40, 0x64), (0x40, 0)] {
+        out(&mut board, port, value);
+    }
+    // 100 clocks are 83.8 microseconds. Nobody called advance.
+    assert_eq!(board.port_read(0x20, Byte, Tsc(80_000)), 0);
+    assert_eq!(board.port_read(0x20, Byte, Tsc(90_000)), 1);
+    for (port, value) in [(0x40, 0x64), (0x40, 0)] {
+        assert_eq!(
+            board.port_write(port, Byte, value, Tsc(100_000)),
+            PortEffect::None
+        );
+    }
+    assert_eq!(board.port_write(0x21, Byte, 0xfe, Tsc(190_000)), PortEffect::None);
+    assert_eq!(take(&mut board, 0), Some(0x30));
 }
 
 #[test]
-fn resets_are_edges_and_commands() {
+fn the_pit_wakes_nobody_through_a_masked_lvt0() {
     let mut board = board();
-    let now = Tsc(1000);
-    assert_eq!(board.port_write(0x64, Byte, 0xfe, now), PortEffect::Reboot);
-    out(&mut board, 0x64, 0xd1);
-    // BOOT_CF9_SAFE.
-    assert_eq!(board.port_read(0xcf9, Byte, now), 0);
-    out(&mut board, 0xcf9, 2);
-    assert_eq!(board.port_write(0xcf9, Byte, 6, now), PortEffect::Reboot);
-    out(&mut board, 0xcf9, 6);
-    assert_eq!(board.port_read(0xcf9, Byte, now), 6);
-    // A dword to the address latch is not a reset.
-    assert_eq!(board.port_write(0xcf8, Dword, 0x8000_0600, now), PortEffect::None);
-}
-
-#[test]
-fn the_clock_shows_the_epoch_plus_guest_time() {
-    let mut board = board();
-    let mut read = |index: u32, seconds: u64| {
-        out(&mut board, 0x70, index);
-        board.port_read(0x71, Byte, Tsc(1000 + seconds * TSC_HZ))
-    };
-    // 2024-02-29 23:59:58, and 3 seconds later.
-    assert_eq!(
-        [9, 8, 7, 4, 2, 0].map(|index| read(index, 0)),
-        [0x24, 2, 0x29, 0x23, 0x59, 0x58]
-    );
-    assert_eq!(
-        [9, 8, 7, 4, 2, 0].map(|index| read(index, 3)),
-        [0x24, 3, 0x01, 0, 0, 0x01]
-    );
-}
-
-#[test]
-fn a_time_before_the_start_is_the_start() {
-    let mut board = board();
-    out(&mut board, 0x70, 0);
-    assert_eq!(board.port_read(0x71, Byte, Tsc(0)), 0x58);
-    board.advance(Tsc(0));
+    init_pic(&mut board, 0xfe);
+    for (port, value) in [(0x43, 0x30), (0x40, 0x64), (0x40, 0)] {
+        out(&mut board, port, value);
+    }
+    assert!(board.next_deadline().is_some());
+    assert_eq!(board.write_msr(0x835, 0x1_0700, Tsc(1000)), Ok(MsrEffect::Timer));
     assert_eq!(board.next_deadline(), None);
+}
+
+#[test]
+fn the_deadline_msr_does_nothing_in_another_mode() {
+    let mut board = board();
+    assert_eq!(board.write_msr(LVT_TIMER, 0xec, Tsc(1000)), Ok(MsrEffect::Timer));
+    assert_eq!(board.write_msr(DEADLINE, 5000, Tsc(1000)), Ok(MsrEffect::Timer));
+    assert_eq!(
+        (board.read_msr(DEADLINE, Tsc(1000), 0), board.next_deadline()),
+        (Ok(0), None)
+    );
 }
