@@ -178,12 +178,12 @@ fn special_mask_lets_lower_priorities_through() {
 #[test]
 fn poll_acknowledges() {
     let mut pic = linux();
-    pic.write(0x21, 0);
+    pic.write(0x21, 0x40);
     pic.write(0x20, 0x0c);
     assert_eq!(pic.read(0x20), 0);
     pulse(&mut pic, 5);
     pic.write(0x20, 0x0c);
-    assert_eq!((pic.read(0x20), pic.read(0x21)), (0x85, 0));
+    assert_eq!((pic.read(0x20), pic.read(0x21)), (0x85, 0x40));
     pic.write(0x20, 0x0b);
     assert_eq!((pic.read(0x20), pic.offered()), (0x20, None));
 }
