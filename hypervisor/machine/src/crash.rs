@@ -10,7 +10,7 @@ use spin::Once;
 use crate::power::{Ending, power_off};
 use crate::serial::write_last_words;
 use crate::traps::{InterruptFrame, SavedRegisters};
-use crate::{paging, trace};
+use crate::{paging, processor};
 
 const BACKTRACE_FRAMES: usize = 24;
 const TRACE_ENTRIES: usize = 16;
@@ -128,10 +128,10 @@ fn print_backtrace(rip: u64, frame_pointer: u64) {
         frame = next;
     }
     print(format_args!("last exits (tsc, guest, basic reason, rax)\n"));
-    for entry in trace::last(TRACE_ENTRIES) {
+    for entry in processor::this().trace.last(TRACE_ENTRIES) {
         print(format_args!(
             "  {:>14}  guest#{}  {:>2}  {:016x}\n",
-            entry.tsc, entry.guest, entry.reason, entry.detail
+            entry.tsc, entry.guest, entry.reason, entry.rax
         ));
     }
 }

@@ -18,6 +18,7 @@ mod intrinsics;
 mod log_sink;
 mod paging;
 mod power;
+mod processor;
 mod serial;
 mod trace;
 mod traps;

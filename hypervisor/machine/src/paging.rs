@@ -27,7 +27,9 @@ pub const HIGHEST: u64 = 512 * HUGE_PAGE;
 struct Table([AtomicU64; 512]);
 
 impl Table {
-    const EMPTY: Self = Self([const { AtomicU64::new(0) }; 512]);
+    const fn empty() -> Self {
+        Self([const { AtomicU64::new(0) }; 512])
+    }
 
     fn set(&self, index: u64, entry: u64) {
         self.0[usize::try_from(index).expect("64-bit")].store(entry, Ordering::Relaxed);
@@ -38,11 +40,11 @@ impl Table {
     }
 }
 
-static PML4: Table = Table::EMPTY;
-static PDPT: Table = Table::EMPTY;
-static DIRECTORIES: [Table; 4] = [Table::EMPTY; 4];
+static PML4: Table = Table::empty();
+static PDPT: Table = Table::empty();
+static DIRECTORIES: [Table; 4] = [const { Table::empty() }; 4];
 /// 0 to 2 MiB, and the image's 2 to 4 MiB.
-static SMALL: [Table; 2] = [Table::EMPTY; 2];
+static SMALL: [Table; 2] = [const { Table::empty() }; 2];
 
 unsafe extern "C" {
     static __image_start: u8;

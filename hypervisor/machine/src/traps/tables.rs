@@ -26,7 +26,9 @@ struct GuardedStack {
 unsafe impl Sync for GuardedStack {}
 
 impl GuardedStack {
-    const EMPTY: Self = Self { guard: [0; 4096], stack: UnsafeCell::new([0; STACK_BYTES]) };
+    const fn empty() -> Self {
+        Self { guard: [0; 4096], stack: UnsafeCell::new([0; STACK_BYTES]) }
+    }
 
     fn top(&self) -> u64 {
         self.stack.get() as u64 + STACK_BYTES as u64
@@ -35,7 +37,7 @@ impl GuardedStack {
 
 /// By IST number less one: interrupts and plain exceptions, NMI, double fault and machine check. The
 /// last two can strike while another handler runs.
-static STACKS: [GuardedStack; 3] = [GuardedStack::EMPTY; 3];
+static STACKS: [GuardedStack; 3] = [const { GuardedStack::empty() }; 3];
 
 /// The page at `address` is the guard of one of the stacks.
 pub fn is_stack_guard(address: u64) -> bool {
@@ -55,7 +57,9 @@ fn stack_of(vector: usize) -> u64 {
 struct Quads<const N: usize>([AtomicU64; N]);
 
 impl<const N: usize> Quads<N> {
-    const ZERO: Self = Self([const { AtomicU64::new(0) }; N]);
+    const fn zero() -> Self {
+        Self([const { AtomicU64::new(0) }; N])
+    }
 
     fn set(&self, index: usize, value: u64) {
         self.0[index].store(value, Ordering::Relaxed);
@@ -67,10 +71,10 @@ impl<const N: usize> Quads<N> {
 }
 
 const TSS_BYTES: u64 = 104;
-static GDT: Quads<5> = Quads::ZERO;
-static IDT: Quads<512> = Quads::ZERO;
+static GDT: Quads<5> = Quads::zero();
+static IDT: Quads<512> = Quads::zero();
 /// The TSS's 64-bit fields are at odd multiples of four: kept as 32-bit halves in 64-bit words.
-static TSS: Quads<13> = Quads::ZERO;
+static TSS: Quads<13> = Quads::zero();
 
 /// Base addresses of GDT, IDT and TSS, for the host state of a VMCS.
 pub fn table_bases() -> [u64; 3] {

@@ -82,6 +82,7 @@ const PRIMARY_MUST_CLEAR: PrimaryControls =
 const XCR0_GUEST: u64 = 0b111;
 
 /// Checks everything that Pleat needs.
+#[allow(clippy::result_large_err)] // made once, at boot
 pub fn check() -> Result<Capabilities, Missing> {
     let mut check = Check(Missing(ArrayVec::new()));
     check.cpuid();

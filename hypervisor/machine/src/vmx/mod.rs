@@ -15,7 +15,7 @@ use x86::controlregs::{Cr0, Cr4, Xcr0};
 use x86::msr;
 
 use crate::cpu::{rdmsr, rdtsc};
-use crate::trace;
+use crate::processor;
 use capability::Capabilities;
 pub use vcpu::VirtualProcessor;
 use vcpu::{Context, make_current};
@@ -102,7 +102,8 @@ impl Engine {
         }
         vcpu.on_exit();
         let exit = exits::decode(vcpu);
-        trace::record_exit(rdtsc(), vcpu.guest().0, exits::basic_reason(vcpu), vcpu.rax());
+        let reason = exits::basic_reason(vcpu);
+        processor::this().trace.record(rdtsc(), vcpu.guest().0, reason, vcpu.rax());
         exit
     }
 

@@ -1,7 +1,5 @@
 //! A virtual processor: its registers outside the VMCS, and access to those inside.
 
-use core::sync::atomic::{AtomicU64, Ordering};
-
 use pleat_types::{Event, Gpr, GuestId, Hpa, Injection, Registers, Segment, SegmentName, Vcpu};
 use x86::vmx::vmcs::control::PrimaryControls;
 
@@ -9,6 +7,7 @@ use super::capability::Capabilities;
 use super::switch::{self, Parked};
 use super::vmcs::{self, CurrentVmcs, Natural, field};
 use super::{VCPU_FRAMES, setup};
+use crate::processor;
 
 const RFLAGS_TRAP: u64 = 1 << 8;
 const RFLAGS_INTERRUPT: u64 = 1 << 9;
@@ -79,16 +78,14 @@ pub struct VirtualProcessor {
     is_event_queued: bool,
 }
 
-/// The VMCS that is current on this processor.
-static CURRENT: AtomicU64 = AtomicU64::new(u64::MAX);
-
 /// Makes this virtual processor's VMCS the current one, if it is not.
 #[inline]
 pub(super) fn make_current(vcpu: &VirtualProcessor) -> CurrentVmcs<'_> {
-    if CURRENT.load(Ordering::Relaxed) == vcpu.vmcs.get() {
+    let processor = processor::this();
+    if processor.has_current(vcpu.vmcs.get()) {
         return CurrentVmcs::already();
     }
-    CURRENT.store(vcpu.vmcs.get(), Ordering::Relaxed);
+    processor.set_current(vcpu.vmcs.get());
     // SAFETY: the region was cleared in `new` and is this processor's until `retire`.
     unsafe { CurrentVmcs::load(vcpu.vmcs) }
 }
@@ -136,7 +133,7 @@ impl VirtualProcessor {
     pub(super) fn retire(self) {
         // SAFETY: the region is this virtual processor's; nothing uses it afterwards.
         unsafe { vmcs::clear(self.vmcs) };
-        let _ = CURRENT.compare_exchange(self.vmcs.get(), u64::MAX, Ordering::Relaxed, Ordering::Relaxed);
+        processor::this().forget(self.vmcs.get());
     }
 
     pub(super) fn guest(&self) -> GuestId {
