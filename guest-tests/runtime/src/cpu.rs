@@ -165,6 +165,12 @@ instruction!(/** CLI. */ disable_interrupts, "cli");
 instruction!(/** STI; interrupts are taken after the next instruction, which is here. */ enable_interrupts, "sti", "nop");
 instruction!(/** STI and HLT: sleeps until an interrupt has been handled; interrupts are off again then. */
     sleep, "sti", "hlt", "cli");
+instruction!(/** STI directly followed by CLI: no interrupt is taken in between (SDM vol. 2, STI). */
+    blink_interrupts, "sti", "cli");
+instruction!(/** STI and CLI with a CPUID in between: interrupts are taken behind the CPUID. */
+    blink_interrupts_around_cpuid,
+    "push rbx", "push rax", "push rcx", "push rdx", "xor eax, eax", "xor ecx, ecx", "sti", "cpuid", "cli",
+    "pop rdx", "pop rcx", "pop rax", "pop rbx");
 instruction!(/** HLT as interrupts happen to be. */ halt, "hlt");
 instruction!(/** INVD. */ invd, "invd");
 instruction!(/** WBINVD. */ wbinvd, "wbinvd");
@@ -216,6 +222,21 @@ pub fn string_in(port: u16, buffer: &mut [u8]) {
         asm!("rep insb", in("dx") port, inout("rdi") buffer.as_mut_ptr() => _, inout("rcx") buffer.len() => _,
              options(nostack));
     }
+}
+
+/// INVLPG.
+pub fn flush_page(address: u64) {
+    // SAFETY: drops translations only.
+    unsafe { asm!("invlpg [{}]", in(reg) address, options(nostack)) }
+}
+
+/// A quadword of linear memory, mapped or not, RAM or not.
+#[must_use]
+pub fn peek_u64(address: u64) -> u64 {
+    let value;
+    // SAFETY: see the module's note; written as an instruction because the address may be anything.
+    unsafe { asm!("mov {}, [{}]", out(reg) value, in(reg) address, options(nostack)) }
+    value
 }
 
 /// Jumps to an address.

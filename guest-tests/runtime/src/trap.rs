@@ -5,6 +5,8 @@ use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use crate::{apic, cpu, hypercall, println};
 
+/// #DB, debug exception.
+pub const DEBUG: u8 = 1;
 /// #UD, invalid opcode.
 pub const INVALID_OPCODE: u8 = 6;
 /// #GP, general protection.
@@ -35,6 +37,9 @@ unsafe extern "C" {
     static pleat_fast_count: AtomicU64;
     fn pleat_guarded_call(call: extern "C" fn(*mut ()), argument: *mut ()) -> u64;
     fn pleat_user_vmcall(number: u64);
+    fn pleat_step_cpuid();
+    static pleat_step_cpuid_done: u8;
+    fn pleat_breakpoint_here();
 }
 
 /// What the stub pushed, and above it what the processor did.
@@ -108,6 +113,24 @@ fn last_fault() -> Fault {
 pub fn user_vmcall(number: u64) -> Option<Fault> {
     // SAFETY: it ends in an exception in every case, which the guarded call survives.
     catch_fault(|| unsafe { pleat_user_vmcall(number) }).err()
+}
+
+/// Single-steps over a CPUID: the exception, and where it has to be reported.
+#[must_use]
+pub fn step_over_cpuid() -> (Option<Fault>, u64) {
+    // SAFETY: it ends in a debug exception, or restores the flags.
+    let fault = catch_fault(|| unsafe { pleat_step_cpuid() }).err();
+    let expected = &raw const pleat_step_cpuid_done;
+    (fault, expected.addr() as u64)
+}
+
+/// Runs an instruction at an address of its own (for a breakpoint): the exception, and the address.
+#[must_use]
+pub fn run_breakpoint_target(arm: impl FnOnce(u64)) -> (Option<Fault>, u64) {
+    let address = (pleat_breakpoint_here as *const ()).addr() as u64;
+    arm(address);
+    // SAFETY: it returns at once, or ends in a debug exception.
+    (catch_fault(|| unsafe { pleat_breakpoint_here() }).err(), address)
 }
 
 type Handler = fn(u8);

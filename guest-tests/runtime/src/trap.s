@@ -110,6 +110,34 @@ pleat_user_vmcall:
     cli
     ud2
 
+// Single-steps over CPUID: the debug trap must come right behind it, at pleat_step_cpuid_done.
+.balign 16
+.global pleat_step_cpuid
+.global pleat_step_cpuid_done
+pleat_step_cpuid:
+    push rbx
+    xor eax, eax
+    xor ecx, ecx
+    pushfq
+    or dword ptr [rsp], 0x100
+    popfq
+    cpuid
+pleat_step_cpuid_done:
+    nop
+    nop
+    pushfq
+    and dword ptr [rsp], -0x101
+    popfq
+    pop rbx
+    ret
+
+// An instruction for a breakpoint.
+.balign 16
+.global pleat_breakpoint_here
+pleat_breakpoint_here:
+    nop
+    ret
+
 .section .bss.trap, "aw", @nobits
 .balign 8
 .global pleat_recovery_stack

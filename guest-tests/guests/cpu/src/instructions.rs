@@ -1,13 +1,14 @@
 //! Instructions that must fault, that must not, and hypercalls with hostile arguments.
 
 use pleat_guest::hypercall::{self, INVALID, TEXT_MAX, UNKNOWN};
+use pleat_guest::memory::{Page, Pages, WORDS};
 use pleat_guest::trap::{self, GENERAL_PROTECTION, INVALID_OPCODE};
 use pleat_guest::{apic, check, cpu, memory};
 
 use crate::{expect_fault, expect_no_fault};
 
-pub(crate) fn check_all() {
-    caches();
+pub(crate) fn check_all(pages: &mut Pages) {
+    caches(pages.page(0));
     expect_fault("UD2", INVALID_OPCODE, cpu::ud2);
     if hypercall::is_on_pleat() {
         expect_fault("VMXON", INVALID_OPCODE, cpu::vmxon);
@@ -15,15 +16,14 @@ pub(crate) fn check_all() {
         performance_counters();
         vmcall_in_ring_3();
         hostile_hypercalls();
+        text_over_a_page_bound(pages);
     }
     if apic::is_usable() {
         sleep_ends_by_timer();
     }
 }
 
-fn caches() {
-    let mut pages = memory::take_all();
-    let page = pages.page(0);
+fn caches(page: &mut Page) {
     page.store(7, 0x0123_4567_89ab_cdef);
     if hypercall::is_on_pleat() {
         // On a real processor INVD would lose what is in the caches; a hypervisor must not let it.
@@ -82,6 +82,22 @@ fn hostile_hypercalls() {
             "hypercall {number:#x}, which is none: {result:#x}"
         );
     }
+}
+
+/// A name that starts at the end of one page and ends in the next; then one that ends in memory that
+/// nobody has touched, which is zeros and so no name.
+fn text_over_a_page_bound(pages: &mut Pages) {
+    let start = pages.page(1).address() + 4096 - 8;
+    check!(
+        pages.page(2).address() == start + 8,
+        "the first pages are not neighbours"
+    );
+    pages.page(1).store(WORDS - 1, u64::from_le_bytes(*b"over-a-p"));
+    let result = hypercall::call(hypercall::EVENT, start, 16, 0);
+    check!(result == INVALID, "a name that ends in zeros: {result:#x}");
+    pages.page(2).store(0, u64::from_le_bytes(*b"age-here"));
+    let result = hypercall::call(hypercall::EVENT, start, 11, 0);
+    check!(result == 0, "a name over a page bound: {result:#x}");
 }
 
 fn sleep_ends_by_timer() {

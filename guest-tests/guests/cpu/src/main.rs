@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod control;
+mod debug;
 mod instructions;
 mod leaves;
 mod msrs;
@@ -12,7 +13,7 @@ mod ports;
 
 use pleat_guest::parameters::Parameters;
 use pleat_guest::trap::{self, GENERAL_PROTECTION};
-use pleat_guest::{check, hypercall, println};
+use pleat_guest::{check, hypercall, memory, println};
 
 pleat_guest::main!(run);
 
@@ -52,7 +53,9 @@ fn run(_: Parameters<'_>) {
     leaves::check_all();
     msrs::check_all();
     control::check_all();
-    instructions::check_all();
+    let mut pages = memory::take_all();
+    instructions::check_all(&mut pages);
+    debug::check_all(pages.page(0));
     ports::check_all();
     println!("CPUID, MSRs, control registers, instructions and ports are as they should be");
     hypercall::event("work-ok");

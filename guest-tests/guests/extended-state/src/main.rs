@@ -58,11 +58,12 @@ impl System {
         // PAT: any of the types 0, 1, 4, 5, 6, 7 in each byte; entry 0 stays write-back.
         let types = [0, 1, 4, 5, 6, 7];
         msrs[10] = (1..8).fold(6, |pat, byte| pat | types[random.below(6)] << (byte * 8));
-        let debug = core::array::from_fn(|_| random.next_u64() & CANONICAL);
+        let debug = core::array::from_fn(|_| random.next_u64() & CANONICAL | 1 << 40);
         let mut debug: [u64; 6] = debug;
-        // DR6 and DR7 have fixed bits (SDM figure 18-1); no breakpoint is switched on.
+        // DR6 and DR7 have fixed bits (SDM figure 18-1). Execution breakpoints may be switched on: nothing
+        // runs at these addresses, above all memory.
         debug[4] = 0xffff_0ff0 | (random.next_u64() & 0xf);
-        debug[5] = 0x400;
+        debug[5] = 0x400 | (random.next_u64() & 0x55);
         Self {
             msrs,
             debug,

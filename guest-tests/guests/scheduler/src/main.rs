@@ -33,6 +33,7 @@ fn spin_for(ticks: u64) -> Share {
     let mut before = start;
     while before - start < ticks {
         let now = cpu::tsc();
+        check!(now >= before, "the TSC went back by {} ticks", before - now);
         let passed = now - before;
         if passed < step {
             share.ran += passed;

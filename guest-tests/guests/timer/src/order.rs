@@ -48,6 +48,8 @@ pub(crate) fn check_all() {
     higher_priority_first();
     one_bit_for_each_vector();
     waking();
+    shadows();
+    masked_interrupts_do_not_wake();
 }
 
 fn sending() {
@@ -103,4 +105,35 @@ fn waking() {
     cpu::write_msr(apic::SELF_IPI, u64::from(LOW));
     cpu::sleep();
     expect_came("HLT with an interrupt pending", usize::from(LOW));
+}
+
+/// STI keeps interrupts away for one more instruction (SDM vol. 2, STI), also when that one exits.
+fn shadows() {
+    cpu::write_msr(apic::SELF_IPI, u64::from(LOW));
+    for _ in 0..100 {
+        cpu::blink_interrupts();
+    }
+    expect_came("STI and CLI", 0);
+    cpu::blink_interrupts_around_cpuid();
+    expect_came("STI, CPUID and CLI", usize::from(LOW));
+}
+
+/// HLT is not ended by an interrupt that the task priority holds back.
+fn masked_interrupts_do_not_wake() {
+    cpu::write_cr8(u64::from(LOW >> 4));
+    cpu::write_msr(apic::SELF_IPI, u64::from(LOW));
+    let deadline = cpu::tsc() + apic::ticks(300);
+    cpu::write_msr(apic::LVT_TIMER, apic::DEADLINE | u64::from(apic::SLEEP_VECTOR));
+    cpu::write_msr(apic::TSC_DEADLINE, deadline);
+    cpu::sleep();
+    let now = cpu::tsc();
+    check!(
+        now >= deadline,
+        "HLT ended {} ticks early, by an interrupt that is held back",
+        deadline - now
+    );
+    expect_came("held back during HLT", 0);
+    cpu::write_cr8(0);
+    open_window();
+    expect_came("let through after HLT", usize::from(LOW));
 }
