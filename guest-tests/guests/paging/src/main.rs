@@ -46,12 +46,12 @@ fn expect_fault(what: &str, address: u64, error: u64, operation: impl FnOnce()) 
 fn untouched_tables(space: &mut Space, pages: &mut Pages) {
     for level in 0..2 {
         expect_fault("a walk that ends in an untouched table", SPACE, 0, || {
-            _ = cpu::peek(SPACE)
+            _ = cpu::peek(SPACE);
         });
         space.add_table(pages, level);
     }
     expect_fault("a walk that ends in an untouched page table", SPACE, 0, || {
-        _ = cpu::peek(SPACE)
+        _ = cpu::peek(SPACE);
     });
     let frame = space.take_frame(pages);
     space.map(pages, 0, frame | PRESENT | WRITABLE);
@@ -88,7 +88,7 @@ fn rights(space: &mut Space, pages: &mut Pages) {
     let address = SPACE + 2 * 4096;
     let error = ERROR_PRESENT | ERROR_WRITE;
     expect_fault("a write to a read-only page", address, error, || {
-        cpu::poke(address, 1)
+        cpu::poke(address, 1);
     });
     let cr0 = cpu::read_cr0();
     cpu::write_cr0(cr0 & !cpu::CR0_WP);
@@ -123,10 +123,10 @@ fn flushes(space: &mut Space, pages: &mut Pages) {
         ("INVLPG", 0, || cpu::flush_page(SPACE + 4 * 4096)),
         ("MOV to CR3", 0, || cpu::write_cr3(cpu::read_cr3())),
         ("INVLPG of a global page", GLOBAL, || {
-            cpu::flush_page(SPACE + 4 * 4096)
+            cpu::flush_page(SPACE + 4 * 4096);
         }),
         ("a change of CR4.PGE", GLOBAL, || {
-            cpu::write_cr4(cpu::read_cr4() ^ CR4_PGE)
+            cpu::write_cr4(cpu::read_cr4() ^ CR4_PGE);
         }),
     ];
     for (name, flag, flush) in ways {
