@@ -1,6 +1,6 @@
 //! One run of a scenario: pack, start, listen, end, judge.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -115,8 +115,19 @@ pub fn run(
     }
     drop(console);
     transcript.write_logs(&directory).context("cannot write the logs")?;
-    let failures = verdict::failures(scenario, &transcript, ending);
+    let mut failures = verdict::failures(scenario, &transcript, ending);
+    if !failures.is_empty() && transcript.end.is_none() {
+        failures.extend(last_words(&directory));
+    }
     Ok(Outcome { kind, transcript, failures, took: began.elapsed(), directory })
+}
+
+/// What the emulator itself said last, where nobody else can say why a run ended.
+fn last_words(directory: &Path) -> Option<String> {
+    let read = |name| std::fs::read_to_string(directory.join(name)).ok();
+    let text = read("bochs.err").or_else(|| read("qemu.err"))?;
+    let last = text.lines().rfind(|line| !line.is_empty() && !line.starts_with("====="))?;
+    Some(format!("the emulator's last words: {last}"))
 }
 
 /// Reads the stream until the emulator ends or has to be ended.

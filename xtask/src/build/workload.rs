@@ -8,15 +8,15 @@ use std::fmt::Write;
 use sha2::{Digest, Sha256};
 
 /// Lines of the counted file.
-const COUNTED_LINES: u32 = 40_000;
+const COUNTED_LINES: u32 = 20_000;
 /// Bytes of the repeated file.
-const REPEATED_BYTES: usize = 768 * 1024;
+const REPEATED_BYTES: usize = 384 * 1024;
 /// The repeated line.
 const REPEATED_LINE: &str = "pleat folds memory";
 /// Times a program is started.
-const STARTS: u32 = 30;
+const STARTS: u32 = 20;
 /// Links of the chain of checksums, each made by a process of its own.
-const CHAIN_LINKS: u32 = 12;
+const CHAIN_LINKS: u32 = 8;
 
 /// The init script.
 pub const INIT: &str = r#"#!/bin/sh

@@ -52,22 +52,19 @@ fn opts_in(manifest: &str) -> bool {
     table.is_some_and(|table| table.get("lints").and_then(|lints| lints.get("workspace")) == Some(&true.into()))
 }
 
-/// Dependencies without a comment on the line above.
+/// Dependencies that no comment speaks of: neither on a line above nor at the head of their group.
 fn uncommented(manifest: &str) -> Vec<String> {
     let mut names = Vec::new();
     let mut is_dependencies = false;
-    let mut before = "";
-    for line in manifest.lines() {
+    let mut has_comment = false;
+    for line in manifest.lines().map(str::trim_end) {
         if line.starts_with('[') {
             is_dependencies = line.contains("dependencies");
-        } else if is_dependencies
-            && let Some((name, _)) = line.split_once('=')
-            && line.starts_with(|c: char| c.is_ascii_alphabetic())
-            && !before.trim_start().starts_with('#')
-        {
-            names.push(name.trim().to_owned());
         }
-        before = line;
+        has_comment = line.starts_with('#') || (has_comment && !line.is_empty() && !line.starts_with('['));
+        let name = line.split_once('=').map(|(name, _)| name.trim());
+        let is_entry = line.starts_with(|c: char| c.is_ascii_alphabetic());
+        names.extend(name.filter(|_| is_dependencies && is_entry && !has_comment).map(str::to_owned));
     }
     names
 }
@@ -137,7 +134,7 @@ mod tests {
     fn manifests_opt_in_and_explain_their_dependencies() {
         assert!(opts_in("[package]\nname = \"x\"\n[lints]\nworkspace = true\n"));
         assert!(!opts_in("[package]\nname = \"x\"\n"));
-        assert_eq!(uncommented("[dependencies]\n# Why.\na = \"1\"\nb = \"2\"\n[lints]\nworkspace = true\n"), ["b"]);
+        assert_eq!(uncommented("[dependencies]\n# Why.\na = \"1\"\nb = \"2\"\n\nc = \"3\"\n[lints]\nworkspace = true\n"), ["c"]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::fs::{self, File};
+use std::os::unix::fs::symlink;
 
 use anyhow::{Context, Result};
 
@@ -24,6 +25,16 @@ pub fn start(session: &Session, start: &Start<'_>) -> Result<Emulator> {
     let errors = File::create(start.directory.join("bochs.err")).context("cannot make bochs.err")?;
     let mut command = bochs.command();
     command.current_dir(start.directory).args(["-q", "-unlock", "-f", "bochsrc"]);
+    if bochs.is_unpacked() {
+        // Bochs copies these paths into small buffers and dies of long ones: short names in its directory.
+        for (variable, name, place) in [
+            ("LTDL_LIBRARY_PATH", "plugins", "/usr/lib/x86_64-linux-gnu/bochs/plugins"),
+            ("BXSHARE", "share", "/usr/share/bochs"),
+        ] {
+            symlink(bochs.file(place), start.directory.join(name)).context("cannot link to Bochs's files")?;
+            command.env(variable, name);
+        }
+    }
     command.env("TERM", "xterm").stdin(File::open(&go)?).stderr(errors);
     Emulator::spawn(command, Box::new(DebuggerFilter { is_running: false }))
 }

@@ -50,7 +50,6 @@ impl Unpacked {
         path.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
         let joined = |parts: &[PathBuf]| std::env::join_paths(parts).unwrap_or_default();
         command.env("LD_LIBRARY_PATH", joined(&libraries)).env("PATH", joined(&path));
-        command.env("LTDL_LIBRARY_PATH", library.join("bochs/plugins")).env("BXSHARE", self.file("/usr/share/bochs"));
         command.env("QEMU_MODULE_DIR", library.join("qemu"));
     }
 }
