@@ -52,8 +52,11 @@ pub struct Arguments {
 
 /// Runs a guests file.
 pub fn run(context: &Context, arguments: Arguments) -> Result<ExitCode> {
-    let scenario = scenario(context, &arguments)?;
     let is_interactive = !arguments.headless && std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+    let mut scenario = scenario(context, &arguments)?;
+    if is_interactive && arguments.for_time.is_none() {
+        scenario.for_ms = None; // whoever types decides when it ends
+    }
     build::programs(context, std::slice::from_ref(&scenario))?;
     let console = is_interactive.then(Console::open).transpose()?;
     let lines = if is_interactive { Lines::Raw } else { Lines::Plain };
