@@ -1,6 +1,8 @@
 //! Are all frames accounted for? The ledger against itself, each guest's tables against their
 //! counters, and both against each other.
 
+use crate::guest::Guest;
+use crate::host::Host;
 use crate::run::Hypervisor;
 use arrayvec::ArrayString;
 use core::fmt::{self, Write};
@@ -33,50 +35,86 @@ impl Audit {
     }
 }
 
+/// Frames that guests hold, by class.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+struct Holdings {
+    owned: u64,
+    tables: u64,
+    vcpus: u64,
+}
+
 impl<P: Platform> Hypervisor<P> {
     /// Looks at every frame and every entry of every table.
     pub(crate) fn audit(&mut self) -> Audit {
         let mut audit = Audit::default();
-        let (mut owned, mut tables, mut vcpus) = (0, 0, 0);
+        let mut all = Holdings::default();
         for slot in self.slots.iter() {
-            let name = slot.guest.config.name;
-            let counters = slot.guest.memory.counters();
-            match self.host.recount(&slot.guest.memory) {
-                Ok(None) => {}
-                Ok(Some(counted)) if counted == counters => {}
-                Ok(Some(_)) => audit.find(format_args!(
-                    "guest `{name}`: its counters differ from its tables"
-                )),
-                Err(error) => audit.find(format_args!("guest `{name}`: {error:?}")),
-            }
-            let guest_vcpus = slot.guest.vcpu_frames.len() as u64;
-            let held = counters.owned_frames() + counters.table_frames() + guest_vcpus;
-            let charged = self.host.frames.charged_to(slot.guest.id);
-            if charged != held {
+            let held = self.host.audit_guest(&slot.guest, &mut audit);
+            all.owned += held.owned;
+            all.tables += held.tables;
+            all.vcpus += held.vcpus;
+        }
+        self.host.audit_ledger(all, &mut audit);
+        audit
+    }
+}
+
+impl<P: Platform> Host<P> {
+    fn audit_guest(&mut self, guest: &Guest, audit: &mut Audit) -> Holdings {
+        let name = guest.config.name;
+        let counters = guest.memory.counters();
+        match self.take_inventory(&guest.memory) {
+            Ok(None) => {}
+            Ok(Some(found)) if found.counted != counters => {
                 audit.find(format_args!(
-                    "guest `{name}`: charged with {charged} frames, has {held}"
+                    "guest `{name}`: its counters differ from its tables"
                 ));
             }
-            owned += counters.owned_frames();
-            tables += counters.table_frames();
-            vcpus += guest_vcpus;
+            Ok(Some(found)) if found.disputed > 0 => {
+                audit.find(format_args!(
+                    "guest `{name}`: {} frames are not on record as its own",
+                    found.disputed
+                ));
+            }
+            Ok(Some(_)) => {}
+            Err(error) => audit.find(format_args!("guest `{name}`: {error:?}")),
         }
-        let counts = *self.host.frames.counts();
-        if let Err(corruption) = self.host.frames.audit() {
+        let held = Holdings {
+            owned: counters.owned_frames(),
+            tables: counters.table_frames(),
+            vcpus: guest.vcpu_frames.len() as u64,
+        };
+        let charged = self.frames.charged_to(guest.id);
+        let sum = held.owned + held.tables + held.vcpus;
+        if charged != sum {
+            audit.find(format_args!(
+                "guest `{name}`: charged with {charged} frames, has {sum}"
+            ));
+        }
+        held
+    }
+
+    fn audit_ledger(&self, held: Holdings, audit: &mut Audit) {
+        let counts = self.frames.counts();
+        if let Err(corruption) = self.frames.audit() {
             audit.find(format_args!("ledger: {corruption}"));
         }
         if counts.sum() != counts.total {
             audit.find(format_args!("frames lost: {} of {}", counts.sum(), counts.total));
         }
-        if (counts.guests, counts.tables, counts.vcpus) != (owned, tables, vcpus) {
+        let on_record = Holdings {
+            owned: counts.guests,
+            tables: counts.tables,
+            vcpus: counts.vcpus,
+        };
+        if on_record != held {
             audit.find(format_args!("the ledger and the guests disagree on who has what"));
         }
-        if self.host.frames.refused() > 0 {
+        if self.frames.refused() > 0 {
             audit.find(format_args!(
                 "the ledger refused {} operations",
-                self.host.frames.refused()
+                self.frames.refused()
             ));
         }
-        audit
     }
 }

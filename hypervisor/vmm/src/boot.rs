@@ -74,6 +74,9 @@ pub(crate) struct Slot<V> {
     pub(crate) guest: Guest,
 }
 
+// A guest with its processor's registers; the tables of all guests are static.
+const _: () = assert!(size_of::<Guest>() <= 8 << 10);
+
 /// The large tables of the hypervisor: too large for a stack, so whoever starts it has them in a static.
 pub struct Storage<P: Platform> {
     config_bytes: [u8; CONFIG_MAX],
@@ -119,30 +122,14 @@ impl<P: Platform> Hypervisor<P> {
         let (bundle, reset) = (boot.bundle, boot.reset);
         let frames = take_memory(boot, &header)?;
         platform.memory().zero_frame(frames.zero());
-        let tsc_hz = config.tsc_hz.unwrap_or_else(|| platform.tsc_hz());
-        let cpuid = CpuidPolicy::new(|leaf, subleaf| platform.host_cpuid(leaf, subleaf), tsc_hz);
+        let host = new_host(platform, frames, config);
         let mut images = Images::new(bundle, &header);
         images.plan(config);
-        let host = Host {
-            platform,
-            frames,
-            cpuid,
-            tsc_hz,
-            slice_end: Tsc(0),
-            wants_attention: false,
-            attached: None,
-            shows_output: config.is_interactive,
-            failures: ArrayVec::new(),
-            first_entry: None,
-        };
-        let slice_us = if config.slice_us == 0 {
-            DEFAULT_SLICE_US
-        } else {
-            config.slice_us
-        };
+        let slice_us = Some(config.slice_us)
+            .filter(|micros| *micros > 0)
+            .unwrap_or(DEFAULT_SLICE_US);
         let slice = host.micros(u64::from(slice_us));
-        let mut scheduler = Scheduler::new();
-        scheduler.set_wake_credit(host.micros(WAKE_CREDIT_US));
+        let scheduler = Scheduler::new(host.micros(WAKE_CREDIT_US));
         let script = Script::new(&config.script);
         let editor = Editor::new();
         Ok(Self {
@@ -157,6 +144,26 @@ impl<P: Platform> Hypervisor<P> {
             reset,
             has_quit: false,
         })
+    }
+}
+
+fn new_host<P: Platform>(platform: P, frames: FramePool, config: &RunConfig<'_>) -> Host<P> {
+    let tsc_hz = config
+        .tsc_hz
+        .filter(|hz| *hz > 0)
+        .unwrap_or_else(|| platform.tsc_hz());
+    let cpuid = CpuidPolicy::new(|leaf, subleaf| platform.host_cpuid(leaf, subleaf), tsc_hz);
+    Host {
+        platform,
+        frames,
+        cpuid,
+        tsc_hz,
+        slice_end: Tsc(0),
+        wants_attention: false,
+        attached: None,
+        shows_output: config.is_interactive,
+        failures: ArrayVec::new(),
+        first_entry: None,
     }
 }
 

@@ -1,7 +1,7 @@
 //! The host's frames, as guests use them.
 
 use pleat_overcommit::ledger::{Corruption, Counts, FrameRecord, FrameState, Ledger, Owner, Purpose, Region};
-use pleat_stage2::TableMemory;
+use pleat_stage2::{Held, TableMemory};
 use pleat_types::{FrameMemory, Gfn, GuestId, Hfn, OwnedFrame, PageSize};
 
 /// A contiguous range of host frames and what it is at boot.
@@ -141,6 +141,16 @@ impl FramePool {
     /// Frames of all classes that are charged to a guest.
     pub(crate) fn charged_to(&self, guest: GuestId) -> u64 {
         self.ledger.charged_to(guest)
+    }
+
+    /// Whether the ledger has on record what a guest's tables hold.
+    pub(crate) fn is_on_record(&self, guest: GuestId, held: Held) -> bool {
+        match held {
+            Held::Table(table) => self.ledger.state(table) == FrameState::Table(guest),
+            Held::Page { gfn, frame, size } => {
+                self.ledger.state(frame) == FrameState::Guest(Owner { guest, gfn }, size)
+            }
+        }
     }
 
     fn note(&mut self, is_done: bool, frames: u64) {

@@ -13,7 +13,7 @@ use arrayvec::ArrayVec;
 use core::fmt::Write;
 use pleat_bundle::config::{GuestConfig, OnReboot};
 use pleat_devices::{Board, BoardConfig};
-use pleat_types::{Exit, GuestId, Platform, Tsc, Vcpu};
+use pleat_types::{Exit, GuestId, Platform, Registers, Tsc, Vcpu};
 
 /// XCR0 after reset: the x87 state alone.
 const XCR0_AT_RESET: u64 = 1;
@@ -221,44 +221,32 @@ impl<P: Platform> Host<P> {
             format_args!("guest `{}`: {}", guest.config.name, guest.reason),
         );
         if let Some(vcpu) = &slot.vcpu {
-            let r = vcpu.registers();
-            self.report_line(
-                guest,
-                format_args!(
-                    "rip {:#x} rflags {:#x} cs {:#x} ss {:#x}",
-                    r.rip, r.rflags, r.cs.selector, r.ss.selector
-                ),
-            );
-            self.report_line(
-                guest,
-                format_args!(
-                    "cr0 {:#x} cr3 {:#x} cr4 {:#x} efer {:#x}",
-                    r.cr0, r.cr3, r.cr4, r.efer
-                ),
-            );
-            for (row, names) in GPR_NAMES.chunks(4).enumerate() {
-                let value = |column: usize| r.gprs[row * 4 + column];
-                self.report_line(
-                    guest,
-                    format_args!(
-                        "{} {:#x} {} {:#x} {} {:#x} {} {:#x}",
-                        names[0],
-                        value(0),
-                        names[1],
-                        value(1),
-                        names[2],
-                        value(2),
-                        names[3],
-                        value(3),
-                    ),
-                );
-            }
+            self.report_registers(guest, &vcpu.registers());
         }
         let mut exits = Reason::new();
         for name in guest.last_exits() {
             let _ = write!(exits, " {name}");
         }
         self.report_line(guest, format_args!("last exits:{exits}"));
+    }
+
+    fn report_registers(&mut self, guest: &Guest, r: &Registers) {
+        let (cs, ss) = (r.cs.selector, r.ss.selector);
+        let state = format_args!("rip {:#x} rflags {:#x} cs {cs:#x} ss {ss:#x}", r.rip, r.rflags);
+        self.report_line(guest, state);
+        let control = format_args!(
+            "cr0 {:#x} cr3 {:#x} cr4 {:#x} efer {:#x}",
+            r.cr0, r.cr3, r.cr4, r.efer
+        );
+        self.report_line(guest, control);
+        for (names, values) in GPR_NAMES.as_chunks::<4>().0.iter().zip(r.gprs.as_chunks::<4>().0) {
+            let [a, b, c, d] = names;
+            let [av, bv, cv, dv] = values;
+            self.report_line(
+                guest,
+                format_args!("{a} {av:#x} {b} {bv:#x} {c} {cv:#x} {d} {dv:#x}"),
+            );
+        }
     }
 
     fn report_line(&mut self, guest: &Guest, text: core::fmt::Arguments<'_>) {

@@ -271,11 +271,7 @@ impl<P: Platform> Hypervisor<P> {
         if !audit.is_clean() {
             self.host.fail(format_args!("audit: {}", audit.text()));
         }
-        let outcome = if self.host.failures.is_empty() {
-            Outcome::Ok
-        } else {
-            Outcome::Failed
-        };
+        let outcome = self.outcome();
         self.send_statistics(outcome, &audit);
         let Host {
             platform, failures, ..
@@ -285,6 +281,15 @@ impl<P: Platform> Hypervisor<P> {
             .list("failures", failures.iter().map(|failure| failure.as_str()))
             .end();
         outcome
+    }
+
+    /// How the run has gone so far.
+    pub(crate) fn outcome(&self) -> Outcome {
+        if self.host.failures.is_empty() {
+            Outcome::Ok
+        } else {
+            Outcome::Failed
+        }
     }
 
     fn fail_missing_events(&mut self) {

@@ -45,19 +45,15 @@ pub(crate) struct Scheduler {
 }
 
 impl Scheduler {
-    /// A scheduler without guests.
-    pub(crate) const fn new() -> Self {
+    /// A scheduler without guests. `credit` is how much processor time a waking guest may be ahead of
+    /// the others.
+    pub(crate) const fn new(credit: Tsc) -> Self {
         Self {
             entities: ArrayVec::new_const(),
             floor: 0,
             picks: 0,
-            credit: Tsc(0),
+            credit,
         }
-    }
-
-    /// How much processor time a waking guest may be ahead of the others.
-    pub(crate) fn set_wake_credit(&mut self, credit: Tsc) {
-        self.credit = credit;
     }
 
     /// Adds a guest that waits. Guests are numbered from 0 in the order of these calls.
@@ -157,7 +153,7 @@ mod tests {
     const SLICE: u64 = 1000;
 
     fn ready_with(weights: &[u32]) -> Scheduler {
-        let mut scheduler = Scheduler::new();
+        let mut scheduler = Scheduler::new(Tsc(SLICE));
         for (index, weight) in weights.iter().enumerate() {
             scheduler.add(*weight);
             scheduler.wake(index);
@@ -192,7 +188,6 @@ mod tests {
         #[test]
         fn a_waker_runs_soon(others in 1usize..8, rounds in 0u64..500, naps in vec(any::<bool>(), 20)) {
             let mut scheduler = ready_with(&std::vec![100; others + 1]);
-            scheduler.set_wake_credit(Tsc(SLICE));
             let sleeper = others;
             scheduler.wait(sleeper);
             for _ in 0..rounds {
@@ -216,7 +211,6 @@ mod tests {
     #[test]
     fn waiting_saves_no_time_up() {
         let mut scheduler = ready_with(&[100, 100]);
-        scheduler.set_wake_credit(Tsc(SLICE));
         scheduler.wait(1);
         for _ in 0..1000 {
             assert_eq!(scheduler.pick(), Some(0));

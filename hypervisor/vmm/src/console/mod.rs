@@ -80,7 +80,7 @@ impl<P: Platform> Hypervisor<P> {
             Command::Quit => self.has_quit = true,
             Command::Ept(name) => self.with_guest(name, Self::show_ept),
             Command::Kill(name) => {
-                self.with_guest(name, |hypervisor, index| hypervisor.end(index, Stop::Killed))
+                self.with_guest(name, |hypervisor, index| hypervisor.end(index, Stop::Killed));
             }
             Command::Pause(name) => self.with_guest(name, Self::pause),
             Command::Resume(name) => self.with_guest(name, Self::resume),

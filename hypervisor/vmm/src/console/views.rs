@@ -2,7 +2,7 @@
 
 use crate::guest::Guest;
 use crate::memory::FAULT_NAMES;
-use crate::run::{Hypervisor, Outcome};
+use crate::run::Hypervisor;
 use crate::statistics::host_state;
 use core::fmt;
 use pleat_types::{Exit, FRAME_SIZE, LARGE_FRAMES, Platform};
@@ -63,11 +63,8 @@ impl<P: Platform> Hypervisor<P> {
 
     pub(super) fn show_stats(&mut self) {
         let counts = *self.host.frames.counts();
-        let promised: u64 = self
-            .guests()
-            .filter(|guest| !guest.has_ended())
-            .map(|guest| guest.ram.frames())
-            .sum();
+        let alive = self.guests().filter(|guest| !guest.has_ended());
+        let promised: u64 = alive.map(|guest| guest.ram.frames()).sum();
         self.host.say(format_args!(
             "host memory: {} in {} frames, state {}",
             Size(counts.total),
@@ -96,11 +93,7 @@ impl<P: Platform> Hypervisor<P> {
             Size(counts.total - counts.free.min(counts.total))
         ));
         let audit = self.audit();
-        let outcome = if self.host.failures.is_empty() {
-            Outcome::Ok
-        } else {
-            Outcome::Failed
-        };
+        let outcome = self.outcome();
         self.send_statistics(outcome, &audit);
     }
 

@@ -3,17 +3,19 @@
 //! A first read gets the zero frame, a first write a frame that was zeroed before the guest could see
 //! it. When no frame is free nothing changes, and the guest waits ([`Fault::HostShort`]).
 
+mod copy;
+mod end;
+
 use crate::frames::Tables;
 use crate::host::Host;
 use crate::loader::layout::Ram;
-use core::mem;
 use pleat_bundle::config::Pages;
 use pleat_stage2::{
     Absent, Counters, Error, FaultAction, Mapping, Page, PendingFlush, ProcessorSet, Retired, Stage2,
     Teardown,
 };
 use pleat_types::{
-    Access, FRAME_SIZE, FrameMemory, Gfn, Gpa, GuestId, Hfn, LARGE_FRAMES, OwnedFrame, PageSize, Platform,
+    Access, FrameMemory, Gfn, Gpa, GuestId, Hfn, LARGE_FRAMES, OwnedFrame, PageSize, Platform,
 };
 
 /// The processor that all guests run on, until there are several.
@@ -301,104 +303,6 @@ impl<P: Platform> Host<P> {
         }
     }
 
-    /// Copies bytes of the guest out; what it never touched reads as zeros and stays untouched.
-    pub(crate) fn copy_out(
-        &mut self,
-        memory: &GuestMemory,
-        start: Gpa,
-        out: &mut [u8],
-    ) -> Result<(), MemoryError> {
-        let mut at = start;
-        let mut rest = out;
-        while !rest.is_empty() {
-            let (piece, behind) = rest.split_at_mut(rest.len().min(FRAME_SIZE - at.frame_offset()));
-            match self.lookup(memory, at.gfn())?.page {
-                Page::Unique(frame) => {
-                    let from = frame.base().checked_add(at.frame_offset() as u64);
-                    self.platform
-                        .memory()
-                        .read(from.ok_or(MemoryError::Hole(at))?, piece);
-                }
-                Page::Untouched | Page::Zero | Page::Ballooned => piece.fill(0),
-                Page::Hole | Page::Device => return Err(MemoryError::Hole(at)),
-            }
-            at = at.checked_add(piece.len() as u64).ok_or(MemoryError::Hole(at))?;
-            rest = behind;
-        }
-        Ok(())
-    }
-
-    /// Copies bytes into the guest, backing what it never touched.
-    pub(crate) fn copy_in(
-        &mut self,
-        memory: &mut GuestMemory,
-        start: Gpa,
-        bytes: &[u8],
-    ) -> Result<(), MemoryError> {
-        let mut at = start;
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            let (piece, behind) = rest.split_at(rest.len().min(FRAME_SIZE - at.frame_offset()));
-            let frame = self.writable_frame(memory, at)?;
-            let to = frame
-                .base()
-                .checked_add(at.frame_offset() as u64)
-                .ok_or(MemoryError::Hole(at))?;
-            self.platform.memory().write(to, piece);
-            at = at.checked_add(piece.len() as u64).ok_or(MemoryError::Hole(at))?;
-            rest = behind;
-        }
-        Ok(())
-    }
-
-    fn writable_frame(&mut self, memory: &mut GuestMemory, at: Gpa) -> Result<Hfn, MemoryError> {
-        match self.fault(memory, at, Access::Write) {
-            Fault::Backed => {}
-            Fault::HostShort => return Err(MemoryError::HostShort),
-            Fault::Hole => return Err(MemoryError::Hole(at)),
-            Fault::Bug(place) => return Err(MemoryError::Bug(place)),
-        }
-        match self.lookup(memory, at.gfn())?.page {
-            Page::Unique(frame) => Ok(frame),
-            _ => Err(MemoryError::Bug("a written page without a frame")),
-        }
-    }
-
-    /// The guest will not run any more: its memory goes back by [`Host::release_some`].
-    pub(crate) fn begin_release(&mut self, memory: &mut GuestMemory) {
-        memory.life = match mem::replace(&mut memory.life, Life::Gone) {
-            Life::Live(stage2) => Life::Dying(stage2.teardown()),
-            other => other,
-        };
-    }
-
-    /// Gives the next batch of a dying guest's frames back; false when there is none left.
-    pub(crate) fn release_some(&mut self, memory: &mut GuestMemory) -> Result<bool, MemoryError> {
-        let Life::Dying(teardown) = &mut memory.life else {
-            return Ok(false);
-        };
-        let mut tables = Tables {
-            memory: self.platform.memory(),
-            frames: &mut self.frames,
-            guest: memory.guest,
-        };
-        match teardown.step(&mut tables) {
-            Ok(Some(pending)) => {
-                self.settle(pending);
-                Ok(true)
-            }
-            Ok(None) => {
-                memory.life = Life::Gone;
-                Ok(false)
-            }
-            Err(_) => {
-                // What the broken tables hold stays lost; the audit says so.
-                memory.life = Life::Gone;
-                Err(MemoryError::Bug("taking a guest's tables down"))
-            }
-        }
-    }
-
     fn with_tables<R>(
         &mut self,
         memory: &mut GuestMemory,
@@ -429,21 +333,5 @@ impl<P: Platform> Host<P> {
         if let Some(stage2) = memory.stage2() {
             self.platform.flush(stage2.eptp());
         }
-    }
-
-    /// Counts a guest's pages again by a walk, and says what differs.
-    pub(crate) fn recount(&mut self, memory: &GuestMemory) -> Result<Option<Counters>, MemoryError> {
-        let Some(stage2) = memory.stage2() else {
-            return Ok(None);
-        };
-        let tables = Tables {
-            memory: self.platform.memory(),
-            frames: &mut self.frames,
-            guest: memory.guest,
-        };
-        let counted = stage2
-            .recount(&tables)
-            .map_err(|_| MemoryError::Bug("a malformed entry"))?;
-        Ok(Some(counted))
     }
 }

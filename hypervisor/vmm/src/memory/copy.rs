@@ -1,0 +1,71 @@
+//! Bytes in and out of a guest's memory, page by page.
+
+use super::{Fault, GuestMemory, MemoryError};
+use crate::host::Host;
+use pleat_stage2::Page;
+use pleat_types::{Access, FRAME_SIZE, FrameMemory, Gpa, Hfn, Platform};
+
+impl<P: Platform> Host<P> {
+    /// Copies bytes of the guest out; what it never touched reads as zeros and stays untouched.
+    pub(crate) fn copy_out(
+        &mut self,
+        memory: &GuestMemory,
+        start: Gpa,
+        out: &mut [u8],
+    ) -> Result<(), MemoryError> {
+        let mut at = start;
+        let mut rest = out;
+        while !rest.is_empty() {
+            let (piece, behind) = rest.split_at_mut(rest.len().min(FRAME_SIZE - at.frame_offset()));
+            match self.lookup(memory, at.gfn())?.page {
+                Page::Unique(frame) => {
+                    let from = frame.base().checked_add(at.frame_offset() as u64);
+                    self.platform
+                        .memory()
+                        .read(from.ok_or(MemoryError::Hole(at))?, piece);
+                }
+                Page::Untouched | Page::Zero | Page::Ballooned => piece.fill(0),
+                Page::Hole | Page::Device => return Err(MemoryError::Hole(at)),
+            }
+            at = at.checked_add(piece.len() as u64).ok_or(MemoryError::Hole(at))?;
+            rest = behind;
+        }
+        Ok(())
+    }
+
+    /// Copies bytes into the guest, backing what it never touched.
+    pub(crate) fn copy_in(
+        &mut self,
+        memory: &mut GuestMemory,
+        start: Gpa,
+        bytes: &[u8],
+    ) -> Result<(), MemoryError> {
+        let mut at = start;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let (piece, behind) = rest.split_at(rest.len().min(FRAME_SIZE - at.frame_offset()));
+            let frame = self.writable_frame(memory, at)?;
+            let to = frame
+                .base()
+                .checked_add(at.frame_offset() as u64)
+                .ok_or(MemoryError::Hole(at))?;
+            self.platform.memory().write(to, piece);
+            at = at.checked_add(piece.len() as u64).ok_or(MemoryError::Hole(at))?;
+            rest = behind;
+        }
+        Ok(())
+    }
+
+    fn writable_frame(&mut self, memory: &mut GuestMemory, at: Gpa) -> Result<Hfn, MemoryError> {
+        match self.fault(memory, at, Access::Write) {
+            Fault::Backed => {}
+            Fault::HostShort => return Err(MemoryError::HostShort),
+            Fault::Hole => return Err(MemoryError::Hole(at)),
+            Fault::Bug(place) => return Err(MemoryError::Bug(place)),
+        }
+        match self.lookup(memory, at.gfn())?.page {
+            Page::Unique(frame) => Ok(frame),
+            _ => Err(MemoryError::Bug("a written page without a frame")),
+        }
+    }
+}
