@@ -49,14 +49,21 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode> {
     }
     let exits = measure(context, "bench-exits")?;
     let linux = measure(context, "bench-linux")?;
-    let measured: Vec<(&Row, Result<u64, String>)> = EXITS.iter().map(|row| (row, value(row, &exits, &linux))).collect();
+    let measured: Vec<(&Row, Result<u64, String>)> = EXITS
+        .iter()
+        .map(|row| (row, value(row, &exits, &linux)))
+        .collect();
     print(&measured);
     if let Some(file) = &arguments.json {
         let text = format!("{}\n", serde_json::to_string_pretty(&record(&measured))?);
         files::write_new(&std::path::absolute(file).context("--json")?, text.as_bytes())?;
     }
     let is_complete = measured.iter().all(|(_, value)| value.is_ok());
-    Ok(if is_complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if is_complete {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// Runs the scenario with this name. That it misses its expectations is no reason to hide its figures.
@@ -82,7 +89,11 @@ fn measure(context: &Context, name: &str) -> Result<Source> {
 }
 
 fn value(row: &Row, exits: &Source, linux: &Source) -> Result<u64, String> {
-    let (source, name) = if row.name == GUEST_TO_INIT { (linux, "up") } else { (exits, row.name) };
+    let (source, name) = if row.name == GUEST_TO_INIT {
+        (linux, "up")
+    } else {
+        (exits, row.name)
+    };
     let outcome = source.as_ref().map_err(Clone::clone)?;
     let transcript = &outcome.transcript;
     let missing = || format!("{name} was not reported");
@@ -92,14 +103,22 @@ fn value(row: &Row, exits: &Source, linux: &Source) -> Result<u64, String> {
     let mut guests = transcript.guests.values();
     if row.name == GUEST_TO_INIT {
         let mut events = guests.flat_map(|guest| &guest.events);
-        return events.find(|(event, _)| event == name).map(|(_, ticks)| *ticks).ok_or_else(missing);
+        return events
+            .find(|(event, _)| event == name)
+            .map(|(_, ticks)| *ticks)
+            .ok_or_else(missing);
     }
     let found = guests.find_map(|guest| guest.measures.get(name));
-    found.and_then(|value| u64::try_from(*value).ok()).ok_or_else(missing)
+    found
+        .and_then(|value| u64::try_from(*value).ok())
+        .ok_or_else(missing)
 }
 
 fn print(measured: &[(&Row, Result<u64, String>)]) {
-    println!("{:22} {:>12} {:>12} {:>12}   (instructions)", "", "Pleat", "Linux KVM", "goal");
+    println!(
+        "{:22} {:>12} {:>12} {:>12}   (instructions)",
+        "", "Pleat", "Linux KVM", "goal"
+    );
     let shown = |value: Option<u64>| value.map_or("-".to_owned(), |value| value.to_string());
     for (row, value) in measured {
         let ours = match value {
@@ -109,8 +128,19 @@ fn print(measured: &[(&Row, Result<u64, String>)]) {
                 continue;
             }
         };
-        let mark = row.goal.map_or("", |goal| if value.as_ref().is_ok_and(|value| *value <= goal) { "reached" } else { "MISSED" });
-        println!("{:22} {ours:>12} {:>12} {:>12}   {mark}", row.name, shown(row.peer), shown(row.goal));
+        let mark = row.goal.map_or("", |goal| {
+            if value.as_ref().is_ok_and(|value| *value <= goal) {
+                "reached"
+            } else {
+                "MISSED"
+            }
+        });
+        println!(
+            "{:22} {ours:>12} {:>12} {:>12}   {mark}",
+            row.name,
+            shown(row.peer),
+            shown(row.goal)
+        );
     }
 }
 
@@ -139,9 +169,15 @@ mod tests {
 
     #[test]
     fn the_record_has_a_reason_where_it_has_no_figure() {
-        let measured = vec![(&EXITS[0], Ok(300)), (&EXITS[1], Err("was not reported".to_owned()))];
+        let measured = vec![
+            (&EXITS[0], Ok(300)),
+            (&EXITS[1], Err("was not reported".to_owned())),
+        ];
         let record = record(&measured);
-        assert_eq!((record["bench"].as_str(), record["rows"][0]["ours"].as_u64()), (Some("exits"), Some(300)));
+        assert_eq!(
+            (record["bench"].as_str(), record["rows"][0]["ours"].as_u64()),
+            (Some("exits"), Some(300))
+        );
         assert!(record["rows"][0].get("why").is_none());
         assert!(record["rows"][1]["ours"].is_null());
         assert_eq!(record["rows"][1]["why"], "was not reported");

@@ -37,9 +37,19 @@ pub struct Console {
 impl Console {
     /// Opens a port of this host for the emulator to connect to.
     pub fn open() -> Result<Self> {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).context("cannot open a local port for the console")?;
-        let port = listener.local_addr().context("the console's port has no number")?.port();
-        Ok(Self { listener, port, is_left: Arc::default(), typed: None, echo: Echo::default() })
+        let listener =
+            TcpListener::bind(("127.0.0.1", 0)).context("cannot open a local port for the console")?;
+        let port = listener
+            .local_addr()
+            .context("the console's port has no number")?
+            .port();
+        Ok(Self {
+            listener,
+            port,
+            is_left: Arc::default(),
+            typed: None,
+            echo: Echo::default(),
+        })
     }
 
     /// The port.
@@ -59,7 +69,9 @@ impl Console {
         let stream = self.accept()?;
         terminal::enable_raw_mode().context("the terminal has no raw mode")?;
         // What the machine writes to COM1 comes as records too; it must be taken off the wire all the same.
-        let incoming = stream.try_clone().context("cannot share the console's connection")?;
+        let incoming = stream
+            .try_clone()
+            .context("cannot share the console's connection")?;
         std::thread::spawn(move || drain(incoming));
         let is_left = Arc::clone(&self.is_left);
         let (sender, typed) = channel();
@@ -80,11 +92,15 @@ impl Console {
     }
 
     fn accept(&self) -> Result<TcpStream> {
-        self.listener.set_nonblocking(true).context("the console's port cannot be polled")?;
+        self.listener
+            .set_nonblocking(true)
+            .context("the console's port cannot be polled")?;
         let deadline = Instant::now() + CONNECT_TIME;
         while Instant::now() < deadline {
             if let Ok((stream, _)) = self.listener.accept() {
-                stream.set_nonblocking(false).context("the console's connection cannot block")?;
+                stream
+                    .set_nonblocking(false)
+                    .context("the console's connection cannot block")?;
                 stream.set_nodelay(true).ok();
                 return Ok(stream);
             }
@@ -136,11 +152,16 @@ impl Echo {
     fn hear(&mut self, kind: &Kind) {
         match kind {
             Kind::Console { text } => {
-                if let Some(name) = text.strip_prefix("[attached to `").and_then(|rest| rest.split('`').next()) {
+                if let Some(name) = text
+                    .strip_prefix("[attached to `")
+                    .and_then(|rest| rest.split('`').next())
+                {
                     self.attached = Some(name.to_owned());
                 }
             }
-            Kind::State { guest, state, .. } if self.attached.as_ref() == Some(guest) && state != "running" => {
+            Kind::State { guest, state, .. }
+                if self.attached.as_ref() == Some(guest) && state != "running" =>
+            {
                 self.attached = None;
             }
             _ => {}
@@ -216,13 +237,25 @@ mod tests {
     #[test]
     fn commands_are_echoed_and_keys_for_a_guest_are_not() {
         let mut echo = Echo::default();
-        let type_at = |echo: &mut Echo, keys: &[u8]| -> String { keys.iter().map(|key| echo.key(*key)).collect() };
-        assert_eq!(type_at(&mut echo, b"ab\x7f\x7f\x7fc\x15d\r"), "ab\x08 \x08\x08 \x08c\x08 \x08d\r\n");
-        echo.hear(&Kind::Console { text: "[attached to `alder`; Ctrl-] detaches]".into() });
+        let type_at =
+            |echo: &mut Echo, keys: &[u8]| -> String { keys.iter().map(|key| echo.key(*key)).collect() };
+        assert_eq!(
+            type_at(&mut echo, b"ab\x7f\x7f\x7fc\x15d\r"),
+            "ab\x08 \x08\x08 \x08c\x08 \x08d\r\n"
+        );
+        echo.hear(&Kind::Console {
+            text: "[attached to `alder`; Ctrl-] detaches]".into(),
+        });
         assert_eq!(type_at(&mut echo, b"ls\r"), "");
         assert_eq!(type_at(&mut echo, b"\x1dx"), "\r\n[detached]\r\nx");
-        echo.hear(&Kind::Console { text: "[attached to `alder`; Ctrl-] detaches]".into() });
-        echo.hear(&Kind::State { guest: "alder".into(), state: "halted".into(), reason: String::new() });
+        echo.hear(&Kind::Console {
+            text: "[attached to `alder`; Ctrl-] detaches]".into(),
+        });
+        echo.hear(&Kind::State {
+            guest: "alder".into(),
+            state: "halted".into(),
+            reason: String::new(),
+        });
         assert_eq!(type_at(&mut echo, b"x"), "x");
     }
 

@@ -8,7 +8,9 @@ use anyhow::{Context, Result};
 /// Writes a file under a temporary name and renames it; directories are made as needed.
 pub fn write_new(file: &Path, content: &[u8]) -> Result<()> {
     let shown = file.display();
-    let directory = file.parent().with_context(|| format!("{shown} has no directory"))?;
+    let directory = file
+        .parent()
+        .with_context(|| format!("{shown} has no directory"))?;
     fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     let partial = directory.join(format!(".{name}.{}", std::process::id()));

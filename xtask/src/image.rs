@@ -38,7 +38,10 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode> {
     build::programs(context, std::slice::from_ref(&scenario))?;
     let directory = context.paths.images().join(&scenario.name);
     // The rate of a real machine's counter is for Pleat to find out.
-    let options = BootOptions { tsc_hz: None, is_interactive: !arguments.headless };
+    let options = BootOptions {
+        tsc_hz: None,
+        is_interactive: !arguments.headless,
+    };
     let boot = build::pack(context, &scenario, options, &directory)?;
     let output = match &arguments.output {
         Some(output) => std::path::absolute(output).context("the output's path")?,

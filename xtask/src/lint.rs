@@ -33,20 +33,39 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode> {
         println!("lint: {mistake}");
     }
     let mut is_good = mistakes.is_empty();
-    println!("lint: the project's rules {}", if is_good { "hold" } else { "are broken" });
+    println!(
+        "lint: the project's rules {}",
+        if is_good { "hold" } else { "are broken" }
+    );
     if !arguments.rules {
         is_good &= step(context, "format", &["fmt", "--all", "--check"], &[]);
-        let clippy = ["clippy", "--workspace", "--all-targets", "--locked", "--quiet", "--", "-D", "warnings"];
+        let clippy = [
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--locked",
+            "--quiet",
+            "--",
+            "-D",
+            "warnings",
+        ];
         is_good &= step(context, "clippy", &clippy, &[]);
         let doc = ["doc", "--workspace", "--no-deps", "--locked", "--quiet"];
         is_good &= step(context, "documentation", &doc, &[("RUSTDOCFLAGS", "-D warnings")]);
     }
-    Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if is_good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn step(context: &Context, name: &str, arguments: &[&str], environment: &[(&str, &str)]) -> bool {
     let mut command = process::cargo();
-    command.current_dir(&context.paths.root).args(arguments).envs(environment.iter().copied());
+    command
+        .current_dir(&context.paths.root)
+        .args(arguments)
+        .envs(environment.iter().copied());
     match process::run_visibly(&mut command) {
         Ok(()) => {
             println!("lint: {name} is clean");

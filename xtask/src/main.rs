@@ -29,7 +29,11 @@ use std::sync::atomic::Ordering;
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
-#[command(name = "cargo xtask", version, about = "Builds, runs, tests and measures Pleat")]
+#[command(
+    name = "cargo xtask",
+    version,
+    about = "Builds, runs, tests and measures Pleat"
+)]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,

@@ -19,10 +19,15 @@ impl Paths {
         let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml");
         let metadata = crate::process::cargo_metadata(&manifest)?;
         let path = |name: &str| {
-            let value = metadata[name].as_str().with_context(|| format!("cargo metadata has no {name}"));
+            let value = metadata[name]
+                .as_str()
+                .with_context(|| format!("cargo metadata has no {name}"));
             value.map(PathBuf::from)
         };
-        Ok(Self { root: path("workspace_root")?, target: path("target_directory")? })
+        Ok(Self {
+            root: path("workspace_root")?,
+            target: path("target_directory")?,
+        })
     }
 
     /// Everything that xtask itself puts below the target directory.
@@ -68,6 +73,9 @@ impl Paths {
     /// A path as shown to people: relative to the workspace where it is below it.
     #[must_use]
     pub fn shown(&self, path: &Path) -> String {
-        path.strip_prefix(&self.root).unwrap_or(path).display().to_string()
+        path.strip_prefix(&self.root)
+            .unwrap_or(path)
+            .display()
+            .to_string()
     }
 }

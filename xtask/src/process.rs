@@ -14,25 +14,42 @@ pub fn cargo() -> Command {
 /// The workspace's metadata without dependencies.
 pub fn cargo_metadata(manifest: &Path) -> Result<serde_json::Value> {
     let mut command = cargo();
-    command.args(["metadata", "--no-deps", "--format-version", "1", "--manifest-path"]).arg(manifest);
+    command
+        .args([
+            "metadata",
+            "--no-deps",
+            "--format-version",
+            "1",
+            "--manifest-path",
+        ])
+        .arg(manifest);
     serde_json::from_slice(&run(&mut command)?.stdout).context("cargo metadata is not JSON")
 }
 
 /// Runs to the end with output kept; failure is an error that shows the end of what was said.
 pub fn run(command: &mut Command) -> Result<Output> {
     let name = command.get_program().to_string_lossy().into_owned();
-    let output =
-        command.stdin(Stdio::null()).output().with_context(|| format!("cannot start the program `{name}`"))?;
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("cannot start the program `{name}`"))?;
     if output.status.success() {
         return Ok(output);
     }
     let said = [output.stdout.as_slice(), output.stderr.as_slice()].concat();
-    bail!("`{}` failed ({}):\n{}", shown(command), output.status, tail(&String::from_utf8_lossy(&said), 20))
+    bail!(
+        "`{}` failed ({}):\n{}",
+        shown(command),
+        output.status,
+        tail(&String::from_utf8_lossy(&said), 20)
+    )
 }
 
 /// Runs with output passed through to the terminal.
 pub fn run_visibly(command: &mut Command) -> Result<()> {
-    let status = command.status().with_context(|| format!("cannot start `{}`", shown(command)))?;
+    let status = command
+        .status()
+        .with_context(|| format!("cannot start `{}`", shown(command)))?;
     if !status.success() {
         bail!("`{}` failed ({status})", shown(command));
     }
@@ -54,7 +71,14 @@ pub fn tail(text: &str, lines: usize) -> String {
 /// The command as one would type it.
 #[must_use]
 pub fn shown(command: &Command) -> String {
-    let arguments = command.get_args().map(|argument| argument.to_string_lossy().into_owned());
-    let name = Path::new(command.get_program()).file_name().unwrap_or(command.get_program());
-    std::iter::once(name.to_string_lossy().into_owned()).chain(arguments).collect::<Vec<_>>().join(" ")
+    let arguments = command
+        .get_args()
+        .map(|argument| argument.to_string_lossy().into_owned());
+    let name = Path::new(command.get_program())
+        .file_name()
+        .unwrap_or(command.get_program());
+    std::iter::once(name.to_string_lossy().into_owned())
+        .chain(arguments)
+        .collect::<Vec<_>>()
+        .join(" ")
 }

@@ -26,7 +26,11 @@ pub fn steps(text: &str, total: u64) -> ProgressBar {
 /// A download of a known number of bytes.
 #[must_use]
 pub fn bytes(text: &str, total: u64) -> ProgressBar {
-    styled(text, total, "{msg:32} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec}")
+    styled(
+        text,
+        total,
+        "{msg:32} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec}",
+    )
 }
 
 fn styled(text: &str, total: u64, template: &str) -> ProgressBar {
@@ -35,7 +39,9 @@ fn styled(text: &str, total: u64, template: &str) -> ProgressBar {
         return ProgressBar::hidden();
     }
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(total).with_style(style).with_message(text.to_owned())
+    ProgressBar::new(total)
+        .with_style(style)
+        .with_message(text.to_owned())
 }
 
 fn is_live() -> bool {

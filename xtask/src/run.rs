@@ -52,7 +52,8 @@ pub struct Arguments {
 
 /// Runs a guests file.
 pub fn run(context: &Context, arguments: Arguments) -> Result<ExitCode> {
-    let is_interactive = !arguments.headless && std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+    let is_interactive =
+        !arguments.headless && std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
     let mut scenario = scenario(context, &arguments)?;
     if is_interactive && arguments.for_time.is_none() {
         scenario.for_ms = None; // whoever types decides when it ends
@@ -74,7 +75,8 @@ fn scenario(context: &Context, arguments: &Arguments) -> Result<Scenario> {
     let usual = || context.paths.scenarios().join("linux-three.toml");
     let file = arguments.file.clone().unwrap_or_else(usual);
     let mut scenario = guests::read(&file, &context.paths.shown(&file), &context.paths.root)?;
-    let time = |option: &str, text: &str| guests::micros(text).map_err(|message| anyhow!("{option}: {message}"));
+    let time =
+        |option: &str, text: &str| guests::micros(text).map_err(|message| anyhow!("{option}: {message}"));
     if let Some(text) = &arguments.for_time {
         scenario.for_ms = Some(time("--for", text)?.div_ceil(1_000));
     }
@@ -87,7 +89,12 @@ fn scenario(context: &Context, arguments: &Arguments) -> Result<Scenario> {
     Ok(scenario)
 }
 
-fn finish(context: &Context, scenario: &Scenario, arguments: &Arguments, outcome: &Outcome) -> Result<ExitCode> {
+fn finish(
+    context: &Context,
+    scenario: &Scenario,
+    arguments: &Arguments,
+    outcome: &Outcome,
+) -> Result<ExitCode> {
     if let Some(file) = &arguments.json {
         let text = format!("{}\n", serde_json::to_string_pretty(&outcome.statistics())?);
         files::write_new(&std::path::absolute(file).context("--json")?, text.as_bytes())?;
@@ -95,10 +102,18 @@ fn finish(context: &Context, scenario: &Scenario, arguments: &Arguments, outcome
     let logs = context.paths.shown(&outcome.directory);
     let seconds = outcome.took.as_secs_f64();
     if outcome.failures.is_empty() {
-        eprintln!("xtask: {} ran well on {} in {seconds:.1} s; logs in {logs}", scenario.name, outcome.kind.name());
+        eprintln!(
+            "xtask: {} ran well on {} in {seconds:.1} s; logs in {logs}",
+            scenario.name,
+            outcome.kind.name()
+        );
         return Ok(ExitCode::SUCCESS);
     }
-    eprintln!("xtask: {} failed on {} after {seconds:.1} s:", scenario.name, outcome.kind.name());
+    eprintln!(
+        "xtask: {} failed on {} after {seconds:.1} s:",
+        scenario.name,
+        outcome.kind.name()
+    );
     for failure in &outcome.failures {
         eprintln!("  - {failure}");
     }

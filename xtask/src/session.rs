@@ -53,10 +53,17 @@ impl Outcome {
     /// The statistics record with what only xtask knows.
     #[must_use]
     pub fn statistics(&self) -> Value {
-        let mut record = self.transcript.statistics.clone().unwrap_or_else(|| json!({ "schema": 1 }));
+        let mut record = self
+            .transcript
+            .statistics
+            .clone()
+            .unwrap_or_else(|| json!({ "schema": 1 }));
         if let Some(fields) = record.as_object_mut() {
             fields.shift_insert(1.min(fields.len()), "machine".to_owned(), json!(self.kind.name()));
-            fields.insert("outcome".to_owned(), json!(if self.failures.is_empty() { "ok" } else { "failed" }));
+            fields.insert(
+                "outcome".to_owned(),
+                json!(if self.failures.is_empty() { "ok" } else { "failed" }),
+            );
             fields.insert("failures".to_owned(), json!(self.failures));
         }
         record
@@ -91,7 +98,10 @@ pub fn run(
     let kind = machine::choose(wish)?;
     let directory = context.paths.fresh_run(&scenario.name)?;
     let tsc_hz = (kind == Kind::Bochs).then_some(BOCHS_HZ);
-    let options = BootOptions { tsc_hz, is_interactive: console.is_some() };
+    let options = BootOptions {
+        tsc_hz,
+        is_interactive: console.is_some(),
+    };
     let files = build::pack(context, scenario, options, &directory)?;
     let iso = match scenario.machine.boot {
         Boot::Rom => None,
@@ -99,14 +109,21 @@ pub fn run(
     };
     let media = iso.as_deref().map_or(Media::Rom(&files), Media::Iso);
     let console_port = console.as_ref().map(Console::port);
-    let start = Start { spec: &scenario.machine, media, directory: &directory, console_port };
+    let start = Start {
+        spec: &scenario.machine,
+        media,
+        directory: &directory,
+        console_port,
+    };
     let began = Instant::now();
     let emulator = machine::start(context, kind, &start)?;
     if let Some(console) = &mut console {
         console.connect()?;
     }
     let mut transcript = Transcript::default();
-    let limit = console.is_none().then(|| began + Duration::from_secs(scenario.machine.wall_seconds));
+    let limit = console
+        .is_none()
+        .then(|| began + Duration::from_secs(scenario.machine.wall_seconds));
     let ending = hear(&emulator, limit, console.as_mut(), &mut transcript, listener);
     if ending == Ending::ByItself {
         emulator.finish(PATIENCE);
@@ -114,19 +131,29 @@ pub fn run(
         drop(emulator);
     }
     drop(console);
-    transcript.write_logs(&directory).context("cannot write the logs")?;
+    transcript
+        .write_logs(&directory)
+        .context("cannot write the logs")?;
     let mut failures = verdict::failures(scenario, &transcript, ending);
     if !failures.is_empty() && transcript.end.is_none() {
         failures.extend(last_words(&directory));
     }
-    Ok(Outcome { kind, transcript, failures, took: began.elapsed(), directory })
+    Ok(Outcome {
+        kind,
+        transcript,
+        failures,
+        took: began.elapsed(),
+        directory,
+    })
 }
 
 /// What the emulator itself said last, where nobody else can say why a run ended.
 fn last_words(directory: &Path) -> Option<String> {
     let read = |name| std::fs::read_to_string(directory.join(name)).ok();
     let text = read("bochs.err").or_else(|| read("qemu.err"))?;
-    let last = text.lines().rfind(|line| !line.is_empty() && !line.starts_with("====="))?;
+    let last = text
+        .lines()
+        .rfind(|line| !line.is_empty() && !line.starts_with("====="))?;
     Some(format!("the emulator's last words: {last}"))
 }
 
@@ -164,7 +191,11 @@ fn hear(
             return Ending::ByHand;
         }
         if limit.is_some_and(|limit| Instant::now() > limit) {
-            return if is_leaving { Ending::ByHand } else { Ending::TimedOut };
+            return if is_leaving {
+                Ending::ByHand
+            } else {
+                Ending::TimedOut
+            };
         }
     }
 }

@@ -72,22 +72,33 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode> {
     let passed: u64 = reports.iter().map(|report| report.passed).sum();
     let failed: u64 = reports.iter().map(|report| report.failed).sum();
     println!("{passed} passed, {failed} failed");
-    Ok(if failed == 0 && passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if failed == 0 && passed > 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// All scenarios that expect something and match.
 fn scenarios(context: &Context, filter: Option<&str>) -> Result<Vec<Scenario>> {
-    let mut files: Vec<_> = std::fs::read_dir(context.paths.scenarios())?.flatten().map(|entry| entry.path()).collect();
+    let mut files: Vec<_> = std::fs::read_dir(context.paths.scenarios())?
+        .flatten()
+        .map(|entry| entry.path())
+        .collect();
     files.retain(|file| file.extension().is_some_and(|ending| ending == "toml"));
     files.sort();
-    let read = |file: &std::path::PathBuf| guests::read(file, &context.paths.shown(file), &context.paths.root);
+    let read =
+        |file: &std::path::PathBuf| guests::read(file, &context.paths.shown(file), &context.paths.root);
     let mut all: Vec<Scenario> = files.iter().map(read).collect::<Result<_>>()?;
     all.retain(|scenario| scenario.expect.is_some());
     let names: Vec<String> = all.iter().map(|scenario| scenario.name.clone()).collect();
     let Some(filter) = filter else { return Ok(all) };
     all.retain(|scenario| scenario.name.contains(filter));
     if all.is_empty() && filter != "host" {
-        bail!("no test matches `{filter}`; there are: host, {}", names.join(", "));
+        bail!(
+            "no test matches `{filter}`; there are: host, {}",
+            names.join(", ")
+        );
     }
     Ok(all)
 }
@@ -96,7 +107,11 @@ fn scenarios(context: &Context, filter: Option<&str>) -> Result<Vec<Scenario>> {
 fn fetch(context: &Context, scenarios: &[Scenario]) -> Result<()> {
     for scenario in scenarios {
         let kind = machine::choose(scenario.machine.kind)?;
-        context.tools.get(if kind == Kind::Bochs { Tool::Bochs } else { Tool::Qemu })?;
+        context.tools.get(if kind == Kind::Bochs {
+            Tool::Bochs
+        } else {
+            Tool::Qemu
+        })?;
         if scenario.machine.boot == Boot::Iso {
             context.tools.get(Tool::Grub)?;
         }
@@ -117,7 +132,12 @@ fn run_scenarios(context: &Context, scenarios: Vec<Scenario>, jobs: usize) -> Ve
             scope.spawn(|| {
                 while let Some(scenario) = next() {
                     let report = run_one(context, &scenario);
-                    eprintln!("xtask: {} {} ({:.1} s)", report.name, report.verdict(), report.took.as_secs_f64());
+                    eprintln!(
+                        "xtask: {} {} ({:.1} s)",
+                        report.name,
+                        report.verdict(),
+                        report.took.as_secs_f64()
+                    );
                     done.lock().unwrap_or_else(PoisonError::into_inner).push(report);
                 }
             });
@@ -130,22 +150,45 @@ fn run_scenarios(context: &Context, scenarios: Vec<Scenario>, jobs: usize) -> Ve
 
 fn run_one(context: &Context, scenario: &Scenario) -> Report {
     let began = Instant::now();
-    let details = match session::run(context, scenario, scenario.machine.kind, None, &mut session::Silent) {
+    let details = match session::run(
+        context,
+        scenario,
+        scenario.machine.kind,
+        None,
+        &mut session::Silent,
+    ) {
         Ok(outcome) if outcome.failures.is_empty() => String::new(),
         Ok(outcome) => failure_details(context, scenario, &outcome),
         Err(error) => format!("  - {error:#}\n"),
     };
     let failed = u64::from(!details.is_empty());
     let (name, about) = (scenario.name.clone(), scenario.about.clone());
-    Report { name, about, passed: 1 - failed, failed, took: began.elapsed(), details }
+    Report {
+        name,
+        about,
+        passed: 1 - failed,
+        failed,
+        took: began.elapsed(),
+        details,
+    }
 }
 
 fn failure_details(context: &Context, scenario: &Scenario, outcome: &session::Outcome) -> String {
-    let mut details: String = outcome.failures.iter().map(|failure| format!("  - {failure}\n")).collect();
+    let mut details: String = outcome
+        .failures
+        .iter()
+        .map(|failure| format!("  - {failure}\n"))
+        .collect();
     let host = process::tail(&outcome.transcript.host, TAIL_LINES);
-    details += &format!("  the end of {}/host.log:\n", context.paths.shown(&outcome.directory));
+    details += &format!(
+        "  the end of {}/host.log:\n",
+        context.paths.shown(&outcome.directory)
+    );
     details.extend(host.lines().map(|line| format!("    {line}\n")));
-    details += &format!("  again: cargo xtask run --headless {}\n", context.paths.shown(&scenario.file));
+    details += &format!(
+        "  again: cargo xtask run --headless {}\n",
+        context.paths.shown(&scenario.file)
+    );
     details
 }
 

@@ -15,7 +15,12 @@ pub fn failures(scenario: &Scenario, transcript: &Transcript, ending: Ending) ->
     if transcript.cannot_run().is_none() && expect.outcome != Outcome::CannotRun {
         failures.extend(guest_failures(scenario, transcript, &expect, ending));
     }
-    failures.extend(text_failures("the host", &transcript.host, &expect.text, &expect.regex));
+    failures.extend(text_failures(
+        "the host",
+        &transcript.host,
+        &expect.text,
+        &expect.regex,
+    ));
     failures.extend(forbidden(transcript, &expect));
     if transcript.statistics.is_some() || failures.is_empty() {
         for (path, bound) in &expect.statistics {
@@ -25,7 +30,12 @@ pub fn failures(scenario: &Scenario, transcript: &Transcript, ending: Ending) ->
     failures
 }
 
-fn ending_failures(scenario: &Scenario, transcript: &Transcript, ending: Ending, expected: Outcome) -> Vec<String> {
+fn ending_failures(
+    scenario: &Scenario,
+    transcript: &Transcript,
+    ending: Ending,
+    expected: Outcome,
+) -> Vec<String> {
     let mut failures = Vec::new();
     if let Some(crash) = transcript.crash() {
         failures.push(format!("the hypervisor crashed: {crash}"));
@@ -38,12 +48,15 @@ fn ending_failures(scenario: &Scenario, transcript: &Transcript, ending: Ending,
     match ending {
         Ending::TimedOut => {
             let limit = scenario.machine.wall_seconds;
-            failures.push(format!("not finished after {limit} s of wall time ([machine] wall_limit, --limit)"));
+            failures.push(format!(
+                "not finished after {limit} s of wall time ([machine] wall_limit, --limit)"
+            ));
         }
         Ending::ByHand | Ending::ByItself => {}
     }
     // Who leaves by hand wants no verdict; a processor that cannot run Pleat gives none.
-    let needs_end = ending == Ending::ByItself && transcript.cannot_run().is_none() && transcript.crash().is_none();
+    let needs_end =
+        ending == Ending::ByItself && transcript.cannot_run().is_none() && transcript.crash().is_none();
     match (&transcript.end, expected) {
         (Some(end), Outcome::Ok) if end.outcome != "ok" => {
             failures.push("Pleat reports that the run failed".to_owned());
@@ -52,13 +65,20 @@ fn ending_failures(scenario: &Scenario, transcript: &Transcript, ending: Ending,
         (Some(end), Outcome::Failed) if end.outcome == "ok" => {
             failures.push("Pleat reports success, and a failure was expected".to_owned());
         }
-        (None, _) if needs_end => failures.push("the emulator ended before Pleat had reported an end".to_owned()),
+        (None, _) if needs_end => {
+            failures.push("the emulator ended before Pleat had reported an end".to_owned())
+        }
         _ => {}
     }
     failures
 }
 
-fn guest_failures(scenario: &Scenario, transcript: &Transcript, expect: &Expectation, ending: Ending) -> Vec<String> {
+fn guest_failures(
+    scenario: &Scenario,
+    transcript: &Transcript,
+    expect: &Expectation,
+    ending: Ending,
+) -> Vec<String> {
     let nothing = GuestTranscript::default();
     let mut failures = Vec::new();
     for guest in &scenario.guests {
@@ -94,12 +114,21 @@ fn one_guest(seen: &GuestTranscript, expected: &GuestExpectation, transcript: &T
     if let Some(wanted) = expected.state.as_deref().filter(|wanted| *wanted != state) {
         failures.push(format!("is {state} ({reason}), must be {wanted}"));
     }
-    if let Some(wanted) = expected.reason.as_deref().filter(|wanted| !reason.contains(wanted)) {
+    if let Some(wanted) = expected
+        .reason
+        .as_deref()
+        .filter(|wanted| !reason.contains(wanted))
+    {
         failures.push(format!("the reason `{reason}` does not contain `{wanted}`"));
     }
     let missing = expected.events.iter().filter(|event| !has_event(seen, event));
     failures.extend(missing.map(|event| format!("never reported `{event}`")));
-    failures.extend(text_failures("its console", &seen.console, &expected.text, &expected.regex));
+    failures.extend(text_failures(
+        "its console",
+        &seen.console,
+        &expected.text,
+        &expected.regex,
+    ));
     for (name, bound) in &expected.measures {
         let objection = match seen.measures.get(name) {
             Some(value) => bound.objection(&Value::from(*value)),
@@ -119,13 +148,20 @@ fn has_event(seen: &GuestTranscript, event: &str) -> bool {
 
 fn text_failures(who: &str, said: &str, texts: &[String], patterns: &[regex::Regex]) -> Vec<String> {
     let missing = texts.iter().filter(|text| !said.contains(text.as_str()));
-    let unmatched = patterns.iter().filter(|pattern| !said.lines().any(|line| pattern.is_match(line)));
+    let unmatched = patterns
+        .iter()
+        .filter(|pattern| !said.lines().any(|line| pattern.is_match(line)));
     let texts = missing.map(|text| format!("{who} never said `{text}`"));
-    texts.chain(unmatched.map(|pattern| format!("{who} said no line that matches `{pattern}`"))).collect()
+    texts
+        .chain(unmatched.map(|pattern| format!("{who} said no line that matches `{pattern}`")))
+        .collect()
 }
 
 fn forbidden(transcript: &Transcript, expect: &Expectation) -> Vec<String> {
-    let guests = transcript.guests.iter().map(|(name, guest)| (name.as_str(), guest.console.as_str()));
+    let guests = transcript
+        .guests
+        .iter()
+        .map(|(name, guest)| (name.as_str(), guest.console.as_str()));
     let mut failures = Vec::new();
     for (who, said) in guests.chain([("the host", transcript.host.as_str())]) {
         for pattern in &expect.forbid {
@@ -137,7 +173,9 @@ fn forbidden(transcript: &Transcript, expect: &Expectation) -> Vec<String> {
 }
 
 fn field_failure(record: Option<&Value>, path: &str, bound: &Bound) -> Option<String> {
-    let Some(record) = record else { return Some(format!("there is no statistics record for `{path}`")) };
+    let Some(record) = record else {
+        return Some(format!("there is no statistics record for `{path}`"));
+    };
     let objection = match field(record, path) {
         Some(value) => bound.objection(value),
         // Counters that are zero are left out of the record.
@@ -187,15 +225,28 @@ mod tests {
     #[test]
     fn bounds_say_what_is_and_what_must_be() {
         let record = json!({ "host": { "frames": 7, "audit": "clean" } });
-        let bound = |min, max| Bound { min, max, equals: None };
-        assert_eq!(field_failure(Some(&record), "/host/frames", &bound(Some(7), Some(7))), None);
+        let bound = |min, max| Bound {
+            min,
+            max,
+            equals: None,
+        };
+        assert_eq!(
+            field_failure(Some(&record), "/host/frames", &bound(Some(7), Some(7))),
+            None
+        );
         let failure = field_failure(Some(&record), "/host/frames", &bound(None, Some(6)));
         assert_eq!(failure.as_deref(), Some("`/host/frames` is 7, must be at most 6"));
-        let equals = Bound { equals: Some(json!("leak")), ..Bound::default() };
+        let equals = Bound {
+            equals: Some(json!("leak")),
+            ..Bound::default()
+        };
         assert!(field_failure(Some(&record), "/host/audit", &equals).is_some());
         assert!(field_failure(Some(&record), "/host/nothing", &equals).is_some());
         let record = json!({ "guests": [ { "name": "a", "exits": { "hlt": 2 } } ] });
-        assert_eq!(field_failure(Some(&record), "/guests/a/exits/pause", &bound(None, Some(0))), None);
+        assert_eq!(
+            field_failure(Some(&record), "/guests/a/exits/pause", &bound(None, Some(0))),
+            None
+        );
         assert!(field_failure(Some(&record), "/guests/b/exits/pause", &bound(None, Some(0))).is_some());
         assert!(field_failure(None, "/host/frames", &bound(None, Some(6))).is_some());
     }

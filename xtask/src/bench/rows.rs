@@ -20,7 +20,11 @@ pub const GUEST_TO_INIT: &str = "guest-to-init";
 pub const RESET_TO_FIRST_LINE: &str = "reset-to-first-line";
 
 const fn row(name: &'static str, peer: u64, goal: u64) -> Row {
-    Row { name, peer: Some(peer), goal: Some(goal) }
+    Row {
+        name,
+        peer: Some(peer),
+        goal: Some(goal),
+    }
 }
 
 /// All rows, in the order in which they are shown.
@@ -38,7 +42,15 @@ pub const EXITS: [Row; 16] = [
     row("mov-cr8", 7, 10),
     row("mov-dr", 7, 10),
     row("cr0-wp-toggle", 3_948, 100),
-    Row { name: "demand-zero", peer: None, goal: None },
+    Row {
+        name: "demand-zero",
+        peer: None,
+        goal: None,
+    },
     row(GUEST_TO_INIT, 523_000_000, 480_000_000),
-    Row { name: RESET_TO_FIRST_LINE, peer: None, goal: None },
+    Row {
+        name: RESET_TO_FIRST_LINE,
+        peer: None,
+        goal: None,
+    },
 ];

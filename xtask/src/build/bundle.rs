@@ -18,15 +18,32 @@ use crate::{files, progress};
 const DEBIAN_KERNEL: &str = "linux-image-cloud-amd64";
 
 /// The bundle's bytes.
-pub fn assemble(session: &Session, scenario: &Scenario, options: BootOptions, hypervisor: &Path) -> Result<Vec<u8>> {
+pub fn assemble(
+    session: &Session,
+    scenario: &Scenario,
+    options: BootOptions,
+    hypervisor: &Path,
+) -> Result<Vec<u8>> {
     let image = fs::read(hypervisor).with_context(|| format!("cannot read {}", hypervisor.display()))?;
     let stripped = strip_hypervisor(&image)?;
-    let mut sections = Sections { session, writer: BundleWriter::new(), kernels: BTreeMap::new(), ramdisks: BTreeMap::new() };
+    let mut sections = Sections {
+        session,
+        writer: BundleWriter::new(),
+        kernels: BTreeMap::new(),
+        ramdisks: BTreeMap::new(),
+    };
     // The ROM copies the hypervisor out of the bundle: first, so that it is found at once.
     sections.writer.add(SectionKind::Hypervisor, "pleat", stripped)?;
-    sections.writer.add(SectionKind::Symbols, "symbols", symbols::section(&image)?)?;
-    let images: Vec<(u16, Option<u16>)> = scenario.guests.iter().map(|guest| sections.images(guest)).collect::<Result<_>>()?;
-    let record = config::encode(&run_config(scenario, options, &images)?).map_err(|error| anyhow!("configuration: {error}"))?;
+    sections
+        .writer
+        .add(SectionKind::Symbols, "symbols", symbols::section(&image)?)?;
+    let images: Vec<(u16, Option<u16>)> = scenario
+        .guests
+        .iter()
+        .map(|guest| sections.images(guest))
+        .collect::<Result<_>>()?;
+    let record = config::encode(&run_config(scenario, options, &images)?)
+        .map_err(|error| anyhow!("configuration: {error}"))?;
     sections.writer.add(SectionKind::Config, "config", record)?;
     Ok(sections.writer.finish())
 }
@@ -50,7 +67,9 @@ impl Sections<'_> {
             Some(index) => *index,
             None => {
                 let content = kernel(self.session, &guest.kernel)?;
-                let index = self.writer.add(SectionKind::Kernel, &shown_kernel(&guest.kernel), content)?;
+                let index = self
+                    .writer
+                    .add(SectionKind::Kernel, &shown_kernel(&guest.kernel), content)?;
                 self.kernels.insert(guest.kernel.clone(), index);
                 index
             }
@@ -58,7 +77,9 @@ impl Sections<'_> {
         let ramdisk = match (&guest.initramfs, self.ramdisks.get(&guest.initramfs)) {
             (Initramfs::None, _) => None,
             (_, Some(index)) => Some(*index),
-            (Initramfs::Workload, None) => Some(self.ramdisk(&guest.initramfs, "workload", workload_ramdisk(self.session)?)?),
+            (Initramfs::Workload, None) => {
+                Some(self.ramdisk(&guest.initramfs, "workload", workload_ramdisk(self.session)?)?)
+            }
             (Initramfs::File(path), None) => {
                 let content = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
                 Some(self.ramdisk(&guest.initramfs, "initramfs", content)?)
@@ -79,17 +100,28 @@ fn shown_kernel(kernel: &Kernel) -> String {
         Kernel::DebianCloud => "debian-cloud".to_owned(),
         Kernel::DebianCloudBzImage => "debian-cloud-bzimage".to_owned(),
         Kernel::Test(name) => format!("test:{name}"),
-        Kernel::File(path) => path.file_name().unwrap_or_default().to_string_lossy().chars().take(60).collect(),
+        Kernel::File(path) => path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .chars()
+            .take(60)
+            .collect(),
     }
 }
 
 fn kernel(session: &Session, kernel: &Kernel) -> Result<Vec<u8>> {
-    let read = |path: &Path| fs::read(path).with_context(|| format!("cannot read the kernel {}", path.display()));
+    let read =
+        |path: &Path| fs::read(path).with_context(|| format!("cannot read the kernel {}", path.display()));
     match kernel {
         Kernel::DebianCloudBzImage => read(&session.tools.kernel(DEBIAN_KERNEL)?),
         Kernel::DebianCloud => {
             let image = session.tools.kernel(DEBIAN_KERNEL)?;
-            let name = image.file_name().unwrap_or_default().to_string_lossy().replace("vmlinuz", vmlinux::PREFIX);
+            let name = image
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .replace("vmlinuz", vmlinux::PREFIX);
             files::cached(&session.paths.images().join(name), || {
                 let bar = progress::spinner("unpacking the kernel");
                 let small = vmlinux::strip(&bzimage::payload(&read(&image)?)?);
@@ -114,11 +146,18 @@ pub fn linux(session: &Session) -> Result<()> {
 fn workload_ramdisk(session: &Session) -> Result<Vec<u8>> {
     let busybox = session.tools.get(Tool::Busybox)?;
     let program = fs::read(busybox.program()).context("cannot read busybox")?;
-    let files = [("bin/workload", workload::script()), ("etc/inittab", workload::INITTAB.to_owned())];
+    let files = [
+        ("bin/workload", workload::script()),
+        ("etc/inittab", workload::INITTAB.to_owned()),
+    ];
     initramfs::archive(&program, workload::INIT, &files)
 }
 
-fn run_config<'a>(scenario: &'a Scenario, options: BootOptions, images: &[(u16, Option<u16>)]) -> Result<RunConfig<'a>> {
+fn run_config<'a>(
+    scenario: &'a Scenario,
+    options: BootOptions,
+    images: &[(u16, Option<u16>)],
+) -> Result<RunConfig<'a>> {
     let guest = |(guest, (kernel, initramfs)): (&'a GuestSpec, &(u16, Option<u16>))| GuestConfig {
         name: &guest.name,
         memory_bytes: guest.memory_bytes,
@@ -139,7 +178,9 @@ fn run_config<'a>(scenario: &'a Scenario, options: BootOptions, images: &[(u16, 
     };
     let full = |what: &str| anyhow!("too many {what}");
     for event in &scenario.until {
-        run.until.try_push(event).map_err(|_| full("events to wait for"))?;
+        run.until
+            .try_push(event)
+            .map_err(|_| full("events to wait for"))?;
     }
     for guest in scenario.guests.iter().zip(images).map(guest) {
         run.guests.try_push(guest).map_err(|_| full("guests"))?;
@@ -149,7 +190,12 @@ fn run_config<'a>(scenario: &'a Scenario, options: BootOptions, images: &[(u16, 
             When::Micros(micros) => config::When::Micros(*micros),
             When::Event { guest, event } => config::When::Event { guest, event },
         };
-        run.script.try_push(Step { when, command: &step.command }).map_err(|_| full("steps"))?;
+        run.script
+            .try_push(Step {
+                when,
+                command: &step.command,
+            })
+            .map_err(|_| full("steps"))?;
     }
     Ok(run)
 }

@@ -26,15 +26,23 @@ pub fn payload(bzimage: &[u8]) -> Result<Vec<u8>> {
     let field = |at| word(bzimage, at).context("the bzImage ends in its header");
     let start = (setup_sectors + 1) * SECTOR + field(PAYLOAD_OFFSET_AT)?;
     let length = field(PAYLOAD_LENGTH_AT)?;
-    let payload = bzimage.get(start..).and_then(|rest| rest.get(..length)).context("the bzImage ends in its payload")?;
+    let payload = bzimage
+        .get(start..)
+        .and_then(|rest| rest.get(..length))
+        .context("the bzImage ends in its payload")?;
     if word(payload, 0) != usize::try_from(LZ4_LEGACY_MAGIC).ok() {
-        bail!("the kernel's payload is not compressed with LZ4; only that is understood (Debian's cloud kernel has it)");
+        bail!(
+            "the kernel's payload is not compressed with LZ4; only that is understood (Debian's cloud kernel has it)"
+        );
     }
     // The last four bytes are the unpacked size (what `size_append` adds in scripts/Makefile.lib).
     let size = word(payload, length - 4).unwrap_or(0);
     let unpacked = blocks(&payload[4..length - 4])?;
     if unpacked.len() != size {
-        bail!("the kernel unpacks to {} bytes, its header says {size}", unpacked.len());
+        bail!(
+            "the kernel unpacks to {} bytes, its header says {size}",
+            unpacked.len()
+        );
     }
     Ok(unpacked)
 }
@@ -43,7 +51,9 @@ fn blocks(mut rest: &[u8]) -> Result<Vec<u8>> {
     let mut unpacked = Vec::new();
     while !rest.is_empty() {
         let length = word(rest, 0).context("the LZ4 payload ends in a block's length")?;
-        let block = rest.get(4..4 + length).context("the LZ4 payload ends in a block")?;
+        let block = rest
+            .get(4..4 + length)
+            .context("the LZ4 payload ends in a block")?;
         unpacked.extend(lz4_flex::block::decompress(block, LZ4_BLOCK_BYTES).context("a damaged LZ4 block")?);
         rest = &rest[4 + length..];
     }
@@ -89,7 +99,12 @@ mod tests {
         let image = bzimage(&[7; 5000], 4999);
         assert!(payload(&image).unwrap_err().to_string().contains("5000 bytes"));
         let cut = &image[..image.len() - 20];
-        assert!(payload(cut).unwrap_err().to_string().contains("ends in its payload"));
+        assert!(
+            payload(cut)
+                .unwrap_err()
+                .to_string()
+                .contains("ends in its payload")
+        );
         assert!(payload(b"not a kernel").is_err());
     }
 }

@@ -25,15 +25,26 @@ pub fn build(session: &Session, scenarios: &[Scenario]) -> Result<()> {
         })
         .collect();
     let mut command = process::cargo();
-    command.current_dir(&session.paths.root).args(["build", "--release", "--locked"]);
+    command
+        .current_dir(&session.paths.root)
+        .args(["build", "--release", "--locked"]);
     command.args(["--package", "pleat", "--package", "pleat-rom"]);
     for kernel in &kernels {
         command.args(["--package", kernel]);
     }
     let bar = progress::spinner("building the hypervisor, the ROM and test kernels");
-    let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().context("cannot start cargo")?;
+    let mut child = command
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("cannot start cargo")?;
     let mut said = String::new();
-    let lines = child.stderr.take().map(BufReader::new).into_iter().flat_map(BufRead::lines);
+    let lines = child
+        .stderr
+        .take()
+        .map(BufReader::new)
+        .into_iter()
+        .flat_map(BufRead::lines);
     for line in lines.map_while(Result::ok) {
         bar.set_message(line.trim().to_owned());
         said.push_str(&line);

@@ -19,9 +19,15 @@ pub fn header(file: &[u8]) -> Result<(&Header, Endianness)> {
 /// Whether a program needs no dynamic loader. A file that is no ELF program needs an interpreter.
 #[must_use]
 pub fn is_static(program: &Path) -> bool {
-    let Ok(file) = std::fs::read(program) else { return false };
-    let Ok((header, endian)) = header(&file) else { return false };
-    let Ok(segments) = header.program_headers(endian, file.as_slice()) else { return false };
+    let Ok(file) = std::fs::read(program) else {
+        return false;
+    };
+    let Ok((header, endian)) = header(&file) else {
+        return false;
+    };
+    let Ok(segments) = header.program_headers(endian, file.as_slice()) else {
+        return false;
+    };
     segments.iter().all(|segment| segment.p_type(endian) != PT_INTERP)
 }
 

@@ -31,7 +31,11 @@ pub fn archive(busybox: &[u8], init: &str, files: &[(&str, String)]) -> Result<V
     }
     archive.add("init", PROGRAM, init.as_bytes())?;
     for (name, text) in files {
-        archive.add(name, if name.starts_with("bin/") { PROGRAM } else { PLAIN }, text.as_bytes())?;
+        archive.add(
+            name,
+            if name.starts_with("bin/") { PROGRAM } else { PLAIN },
+            text.as_bytes(),
+        )?;
     }
     cpio::newc::trailer(archive.bytes).context("cannot finish the RAM disk")
 }
@@ -49,7 +53,10 @@ impl Archive {
     }
 
     fn device(&mut self, name: &str, major: u32, minor: u32) -> Result<()> {
-        let builder = self.entry(name, CHARACTER_DEVICE).rdev_major(major).rdev_minor(minor);
+        let builder = self
+            .entry(name, CHARACTER_DEVICE)
+            .rdev_major(major)
+            .rdev_minor(minor);
         self.write(builder, name, &[])
     }
 

@@ -47,14 +47,25 @@ pub fn fetch_linux(session: &Session) -> Result<()> {
 }
 
 /// Packs what a scenario boots from into a directory. [`programs`] has run before.
-pub fn pack(session: &Session, scenario: &Scenario, options: BootOptions, directory: &std::path::Path) -> Result<Boot> {
+pub fn pack(
+    session: &Session,
+    scenario: &Scenario,
+    options: BootOptions,
+    directory: &std::path::Path,
+) -> Result<Boot> {
     let hypervisor = session.paths.release().join("pleat");
     let rom = session.paths.images().join("rom.bin");
     let bundle = directory.join("bundle.bin");
     let image = bundle::assemble(session, scenario, options, &hypervisor)?;
     crate::files::write_new(&bundle, &image)?;
-    let rom_elf = std::fs::read(session.paths.release().join("pleat-rom")).context("cannot read the built ROM")?;
-    let image = pleat_bundle::write::rom_image(&rom_elf).context("the built ROM has no segments below 4 GiB")?;
+    let rom_elf =
+        std::fs::read(session.paths.release().join("pleat-rom")).context("cannot read the built ROM")?;
+    let image =
+        pleat_bundle::write::rom_image(&rom_elf).context("the built ROM has no segments below 4 GiB")?;
     crate::files::write_new(&rom, &image)?;
-    Ok(Boot { rom, bundle, hypervisor })
+    Ok(Boot {
+        rom,
+        bundle,
+        hypervisor,
+    })
 }

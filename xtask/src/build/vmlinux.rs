@@ -42,10 +42,17 @@ pub fn loadable(file: &[u8]) -> Result<Vec<u8>> {
 
 fn kept(file: &[u8]) -> Result<Vec<Kept<'_>>> {
     let (header, endian) = elf::header(file)?;
-    let segments = header.program_headers(endian, file).context("its program headers are damaged")?;
+    let segments = header
+        .program_headers(endian, file)
+        .context("its program headers are damaged")?;
     let mut kept = Vec::new();
-    for segment in segments.iter().filter(|segment| matches!(segment.p_type(endian), PT_LOAD | PT_NOTE)) {
-        let content = segment.data(endian, file).map_err(|()| anyhow::anyhow!("a segment leaves the file"))?;
+    for segment in segments
+        .iter()
+        .filter(|segment| matches!(segment.p_type(endian), PT_LOAD | PT_NOTE))
+    {
+        let content = segment
+            .data(endian, file)
+            .map_err(|()| anyhow::anyhow!("a segment leaves the file"))?;
         kept.push(Kept {
             kind: segment.p_type(endian).0,
             flags: segment.p_flags(endian).0,
@@ -61,11 +68,18 @@ fn kept(file: &[u8]) -> Result<Vec<Kept<'_>>> {
 }
 
 fn assemble(file: &[u8], kept: &[Kept<'_>]) -> Result<Vec<u8>> {
-    let mut small = file.get(..FILE_HEADER_BYTES).context("the kernel ends in its header")?.to_vec();
+    let mut small = file
+        .get(..FILE_HEADER_BYTES)
+        .context("the kernel ends in its header")?
+        .to_vec();
     // e_phoff and e_phnum point at our headers; e_shoff, e_shnum and e_shstrndx say there are no sections.
     small[32..40].copy_from_slice(&(FILE_HEADER_BYTES as u64).to_le_bytes());
     small[40..48].fill(0);
-    small[56..58].copy_from_slice(&u16::try_from(kept.len()).context("too many segments")?.to_le_bytes());
+    small[56..58].copy_from_slice(
+        &u16::try_from(kept.len())
+            .context("too many segments")?
+            .to_le_bytes(),
+    );
     small[60..64].fill(0);
     small.resize(FILE_HEADER_BYTES + kept.len() * PROGRAM_HEADER_BYTES, 0);
     let mut copied: Vec<(u64, u64, usize)> = Vec::new();
@@ -100,7 +114,14 @@ fn program_header(segment: &Kept<'_>, offset: u64) -> [u8; PROGRAM_HEADER_BYTES]
     bytes[0..4].copy_from_slice(&segment.kind.to_le_bytes());
     bytes[4..8].copy_from_slice(&segment.flags.to_le_bytes());
     let content = segment.content.len() as u64;
-    let words = [offset, segment.virtual_address, segment.physical_address, content, segment.memory_bytes, segment.alignment];
+    let words = [
+        offset,
+        segment.virtual_address,
+        segment.physical_address,
+        content,
+        segment.memory_bytes,
+        segment.alignment,
+    ];
     for (place, word) in bytes[8..].chunks_exact_mut(8).zip(words) {
         place.copy_from_slice(&word.to_le_bytes());
     }

@@ -71,13 +71,23 @@ pub fn script() -> String {
     // Writing to a String cannot fail.
     let mut line = |text: String| writeln!(script, "{text}").unwrap_or_default();
     line(format!("seq 1 {COUNTED_LINES} >counted"));
-    line(format!("yes '{REPEATED_LINE}' | head -c {REPEATED_BYTES} >repeated"));
+    line(format!(
+        "yes '{REPEATED_LINE}' | head -c {REPEATED_BYTES} >repeated"
+    ));
     line(format!("check counted {counted}\ncheck repeated {repeated}"));
-    line(format!("i=0; while [ $i -lt {STARTS} ]; do busybox true || fail 'cannot start a program'; i=$((i + 1)); done"));
+    line(format!(
+        "i=0; while [ $i -lt {STARTS} ]; do busybox true || fail 'cannot start a program'; i=$((i + 1)); done"
+    ));
     line(format!("h=pleat; i=0; while [ $i -lt {CHAIN_LINKS} ]; do"));
     line("    h=$(echo $h | sha256sum | cut -d' ' -f1); i=$((i + 1))\ndone".to_owned());
-    line(format!("[ \"$h\" = {} ] || fail 'the chain of checksums is wrong'", chain()));
-    line("for n in 1 2 3; do cp counted counted.$n && cp repeated repeated.$n || fail 'cannot copy'; done".to_owned());
+    line(format!(
+        "[ \"$h\" = {} ] || fail 'the chain of checksums is wrong'",
+        chain()
+    ));
+    line(
+        "for n in 1 2 3; do cp counted counted.$n && cp repeated repeated.$n || fail 'cannot copy'; done"
+            .to_owned(),
+    );
     line("for n in 1 2 3; do cmp counted counted.$n && cmp repeated repeated.$n || fail 'a copy differs'; done".to_owned());
     line("rm counted repeated repeated.1".to_owned());
     line(format!("check counted.3 {counted}\ncheck repeated.2 {repeated}"));
@@ -90,15 +100,25 @@ fn counted() -> String {
 }
 
 fn repeated() -> Vec<u8> {
-    format!("{REPEATED_LINE}\n").into_bytes().into_iter().cycle().take(REPEATED_BYTES).collect()
+    format!("{REPEATED_LINE}\n")
+        .into_bytes()
+        .into_iter()
+        .cycle()
+        .take(REPEATED_BYTES)
+        .collect()
 }
 
 fn chain() -> String {
-    (0..CHAIN_LINKS).fold("pleat".to_owned(), |link, _| checksum(format!("{link}\n").as_bytes()))
+    (0..CHAIN_LINKS).fold("pleat".to_owned(), |link, _| {
+        checksum(format!("{link}\n").as_bytes())
+    })
 }
 
 fn checksum(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 #[cfg(test)]
@@ -107,7 +127,10 @@ mod tests {
 
     #[test]
     fn checksums_are_sha256_in_hexadecimal() {
-        assert_eq!(checksum(b"abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!(
+            checksum(b"abc"),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
     }
 
     /// The script itself, run by this machine's shell and tools: the generators agree with ours.
@@ -116,13 +139,21 @@ mod tests {
         let run = |text: &str| {
             let directory = std::env::temp_dir().join(format!("pleat-workload-{}", std::process::id()));
             std::fs::create_dir_all(&directory).unwrap();
-            let text = text.replace("cd /tmp ", &format!("cd {} ", directory.display())).replace("busybox true", "true");
-            let status = std::process::Command::new("sh").args(["-c", &text]).status().unwrap();
+            let text = text
+                .replace("cd /tmp ", &format!("cd {} ", directory.display()))
+                .replace("busybox true", "true");
+            let status = std::process::Command::new("sh")
+                .args(["-c", &text])
+                .status()
+                .unwrap();
             std::fs::remove_dir_all(&directory).unwrap();
             status.success()
         };
         let good = script();
         assert!(run(&good));
-        assert!(!run(&good.replace("rm counted repeated", "echo x >>counted.3; rm counted repeated")));
+        assert!(!run(&good.replace(
+            "rm counted repeated",
+            "echo x >>counted.3; rm counted repeated"
+        )));
     }
 }

@@ -12,8 +12,8 @@ use toml::Spanned;
 use super::expect::{Bound, Expectation, GuestExpectation, Outcome};
 use super::names::{PROCESSORS, check_name, choose};
 use super::{
-    Boot, GuestSpec, Initramfs, Kernel, LINUX_COMMAND_LINE, MachineKind, MachineSpec, Scenario, StepSpec, When, raw,
-    values,
+    Boot, GuestSpec, Initramfs, Kernel, LINUX_COMMAND_LINE, MachineKind, MachineSpec, Scenario, StepSpec,
+    When, raw, values,
 };
 
 /// One mistake: where, and what is wrong and allowed.
@@ -22,7 +22,8 @@ type Checked<T> = Result<T, Mistake>;
 
 /// Reads and checks a file. `root` is the workspace, for the names of test kernels.
 pub fn read(file: &Path, shown: &str, root: &Path) -> Result<Scenario> {
-    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read the guests file {shown}"))?;
+    let text =
+        std::fs::read_to_string(file).with_context(|| format!("cannot read the guests file {shown}"))?;
     parse(&text, file, root).map_err(|(span, message)| match span {
         Some(span) => anyhow!("{shown}:{}: {message}", line_of(&text, span.start)),
         None => anyhow!("{shown}: {message}"),
@@ -32,21 +33,40 @@ pub fn read(file: &Path, shown: &str, root: &Path) -> Result<Scenario> {
 /// Checks a file's text.
 pub fn parse(text: &str, file: &Path, root: &Path) -> Checked<Scenario> {
     let raw: raw::File = toml::from_str(text).map_err(|error| (error.span(), error.message().to_owned()))?;
-    let places = Places { directory: file.parent().unwrap_or(Path::new(".")), root };
+    let places = Places {
+        directory: file.parent().unwrap_or(Path::new(".")),
+        root,
+    };
     if raw.guest.len() > MAX_GUESTS {
-        return Err((Some(raw.guest[MAX_GUESTS].span()), format!("a machine runs at most {MAX_GUESTS} guests")));
+        return Err((
+            Some(raw.guest[MAX_GUESTS].span()),
+            format!("a machine runs at most {MAX_GUESTS} guests"),
+        ));
     }
-    let guests: Vec<GuestSpec> = raw.guest.iter().map(|guest| places.guest(guest.get_ref())).collect::<Checked<_>>()?;
+    let guests: Vec<GuestSpec> = raw
+        .guest
+        .iter()
+        .map(|guest| places.guest(guest.get_ref()))
+        .collect::<Checked<_>>()?;
     check_unique(&raw.guest)?;
     let machine = machine(&raw.machine)?;
     if guests.is_empty() {
-        return Err((None, "there is no guest; describe at least one in a [[guest]] table".to_owned()));
+        return Err((
+            None,
+            "there is no guest; describe at least one in a [[guest]] table".to_owned(),
+        ));
     }
     if raw.run.until.len() > MAX_UNTIL {
-        return Err((Some(raw.run.until[MAX_UNTIL].span()), format!("a run waits for at most {MAX_UNTIL} events")));
+        return Err((
+            Some(raw.run.until[MAX_UNTIL].span()),
+            format!("a run waits for at most {MAX_UNTIL} events"),
+        ));
     }
     if raw.script.len() > MAX_STEPS {
-        return Err((Some(raw.script[MAX_STEPS].span()), format!("a script has at most {MAX_STEPS} steps")));
+        return Err((
+            Some(raw.script[MAX_STEPS].span()),
+            format!("a script has at most {MAX_STEPS} steps"),
+        ));
     }
     let names: Vec<&str> = guests.iter().map(|guest| guest.name.as_str()).collect();
     Ok(Scenario {
@@ -56,23 +76,42 @@ pub fn parse(text: &str, file: &Path, root: &Path) -> Checked<Scenario> {
         machine,
         for_ms: optional(&raw.run.for_time, values::micros)?.map(|micros| micros.div_ceil(1000)),
         until: raw.run.until.iter().map(event_name).collect::<Checked<_>>()?,
-        script: raw.script.iter().map(|step| self::step(step, &names)).collect::<Checked<_>>()?,
-        expect: raw.expect.as_ref().map(|expect| self::expect(expect, &names)).transpose()?,
+        script: raw
+            .script
+            .iter()
+            .map(|step| self::step(step, &names))
+            .collect::<Checked<_>>()?,
+        expect: raw
+            .expect
+            .as_ref()
+            .map(|expect| self::expect(expect, &names))
+            .transpose()?,
         guests,
     })
 }
 
 /// The line (from 1) of a byte offset.
 fn line_of(text: &str, offset: usize) -> usize {
-    text.as_bytes().iter().take(offset).filter(|byte| **byte == b'\n').count() + 1
+    text.as_bytes()
+        .iter()
+        .take(offset)
+        .filter(|byte| **byte == b'\n')
+        .count()
+        + 1
 }
 
 fn at<T, V>(value: &Spanned<V>, check: impl FnOnce(&V) -> Result<T, String>) -> Checked<T> {
     check(value.get_ref()).map_err(|message| (Some(value.span()), message))
 }
 
-fn optional<T>(value: &Option<Spanned<String>>, check: impl FnOnce(&str) -> Result<T, String>) -> Checked<Option<T>> {
-    value.as_ref().map(|value| at(value, |text| check(text))).transpose()
+fn optional<T>(
+    value: &Option<Spanned<String>>,
+    check: impl FnOnce(&str) -> Result<T, String>,
+) -> Checked<Option<T>> {
+    value
+        .as_ref()
+        .map(|value| at(value, |text| check(text)))
+        .transpose()
 }
 
 fn event_name(name: &Spanned<String>) -> Checked<String> {
@@ -88,7 +127,9 @@ fn machine(raw: &raw::Machine) -> Checked<MachineSpec> {
         ("qemu-tcg", MachineKind::QemuTcg),
     ];
     let kind = optional(&raw.kind, |word| choose("machine", word, &KINDS))?;
-    let boot = optional(&raw.boot, |word| choose("way to boot", word, &[("rom", Boot::Rom), ("iso", Boot::Iso)]))?;
+    let boot = optional(&raw.boot, |word| {
+        choose("way to boot", word, &[("rom", Boot::Rom), ("iso", Boot::Iso)])
+    })?;
     let memory = optional(&raw.memory, machine_memory)?;
     let models = PROCESSORS.map(|model| (model, model));
     let processor = optional(&raw.processor, |word| choose("processor model", word, &models))?;
@@ -98,7 +139,8 @@ fn machine(raw: &raw::Machine) -> Checked<MachineSpec> {
         memory_mib: memory.unwrap_or(320),
         processor: processor.unwrap_or("corei7_skylake_x").to_owned(),
         slice_us: optional(&raw.slice, slice)?.unwrap_or(2_000),
-        wall_seconds: optional(&raw.wall_limit, values::micros)?.map_or(300, |micros| micros.div_ceil(1_000_000)),
+        wall_seconds: optional(&raw.wall_limit, values::micros)?
+            .map_or(300, |micros| micros.div_ceil(1_000_000)),
     })
 }
 
@@ -106,7 +148,9 @@ fn machine_memory(text: &str) -> Result<u64, String> {
     let bytes = values::bytes(text)?;
     // Bochs is given whole MiB and takes 2 GiB at most; our bundle starts at 16 MiB.
     if bytes % (1 << 20) != 0 || !(32..=2048).contains(&(bytes >> 20)) {
-        return Err(format!("a machine cannot have {text}; allowed: whole MiB from \"32M\" to \"2048M\""));
+        return Err(format!(
+            "a machine cannot have {text}; allowed: whole MiB from \"32M\" to \"2048M\""
+        ));
     }
     Ok(bytes >> 20)
 }
@@ -124,7 +168,10 @@ fn check_unique(guests: &[Spanned<raw::Guest>]) -> Checked<()> {
     for guest in guests {
         let name = &guest.get_ref().name;
         if seen.insert(name.get_ref().as_str(), ()).is_some() {
-            let message = format!("there are two guests named `{}`; every guest needs a name of its own", name.get_ref());
+            let message = format!(
+                "there are two guests named `{}`; every guest needs a name of its own",
+                name.get_ref()
+            );
             return Err((Some(name.span()), message));
         }
     }
@@ -142,20 +189,39 @@ impl Places<'_> {
         let kernel = at(&raw.kernel, |text| self.kernel(text))?;
         let pages = [("small", Pages::Small), ("large", Pages::Large)];
         let reboots = [("stop", OnReboot::Stop), ("restart", OnReboot::Restart)];
-        let usual_initramfs = if kernel.is_debian() { Initramfs::Workload } else { Initramfs::None };
-        let usual_line = if kernel.is_debian() { LINUX_COMMAND_LINE } else { "" };
-        let domain = optional(&raw.domain, |name| check_name("a domain", name).map(|()| name.to_owned()))?;
-        let name = at(&raw.name, |name| check_name("a guest", name).map(|()| name.clone()))?;
+        let usual_initramfs = if kernel.is_debian() {
+            Initramfs::Workload
+        } else {
+            Initramfs::None
+        };
+        let usual_line = if kernel.is_debian() {
+            LINUX_COMMAND_LINE
+        } else {
+            ""
+        };
+        let domain = optional(&raw.domain, |name| {
+            check_name("a domain", name).map(|()| name.to_owned())
+        })?;
+        let name = at(&raw.name, |name| {
+            check_name("a guest", name).map(|()| name.clone())
+        })?;
         Ok(GuestSpec {
             memory_bytes: at(&raw.memory, |text| guest_memory(text))?,
             initramfs: optional(&raw.initramfs, |text| self.initramfs(text))?.unwrap_or(usual_initramfs),
             command_line: optional(&raw.command_line, command_line)?.unwrap_or_else(|| usual_line.to_owned()),
-            weight: raw.weight.as_ref().map(|value| at(value, |number| weight(*number))).transpose()?.unwrap_or(100),
+            weight: raw
+                .weight
+                .as_ref()
+                .map(|value| at(value, |number| weight(*number)))
+                .transpose()?
+                .unwrap_or(100),
             // Without a word about it every guest is its own domain: sharing is the operator's decision.
             domain: domain.unwrap_or_else(|| name.clone()),
             pages: optional(&raw.pages, |word| choose("kind of pages", word, &pages))?.unwrap_or_default(),
-            on_reboot: optional(&raw.on_reboot, |word| choose("answer to a reboot", word, &reboots))?
-                .unwrap_or_default(),
+            on_reboot: optional(&raw.on_reboot, |word| {
+                choose("answer to a reboot", word, &reboots)
+            })?
+            .unwrap_or_default(),
             kernel,
             name,
         })
@@ -185,9 +251,14 @@ impl Places<'_> {
             return Ok(Kernel::Test(name.to_owned()));
         }
         let entries = std::fs::read_dir(&guests).into_iter().flatten().flatten();
-        let mut known: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        let mut known: Vec<String> = entries
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .collect();
         known.sort();
-        Err(format!("there is no test kernel `{name}`; there are: {}", known.join(", ")))
+        Err(format!(
+            "there is no test kernel `{name}`; there are: {}",
+            known.join(", ")
+        ))
     }
 
     fn initramfs(&self, text: &str) -> Result<Initramfs, String> {
@@ -204,18 +275,26 @@ impl Places<'_> {
     /// A file, relative to the guests file.
     fn file(&self, path: &str) -> Result<PathBuf, String> {
         let file = self.directory.join(path);
-        if file.is_file() { Ok(file) } else { Err(format!("there is no file {}", file.display())) }
+        if file.is_file() {
+            Ok(file)
+        } else {
+            Err(format!("there is no file {}", file.display()))
+        }
     }
 }
 
 fn guest_memory(text: &str) -> Result<u64, String> {
     let bytes = values::bytes(text)?;
     if bytes % 4096 != 0 {
-        return Err(format!("a guest cannot have {text}; memory comes in multiples of 4 KiB"));
+        return Err(format!(
+            "a guest cannot have {text}; memory comes in multiples of 4 KiB"
+        ));
     }
     // Pleat gives no guest memory above the 32-bit device hole.
     if !((1 << 20)..=(3 << 30)).contains(&bytes) {
-        return Err(format!("a guest cannot have {text}; allowed: from \"1M\" to \"3G\""));
+        return Err(format!(
+            "a guest cannot have {text}; allowed: from \"1M\" to \"3G\""
+        ));
     }
     Ok(bytes)
 }
@@ -258,18 +337,28 @@ fn guest_event(text: &str, guests: &[&str]) -> Result<When, String> {
     };
     known_guest(guest, guests)?;
     check_name("an event", event)?;
-    Ok(When::Event { guest: guest.to_owned(), event: event.to_owned() })
+    Ok(When::Event {
+        guest: guest.to_owned(),
+        event: event.to_owned(),
+    })
 }
 
 fn known_guest(name: &str, guests: &[&str]) -> Result<(), String> {
     if guests.contains(&name) {
         return Ok(());
     }
-    Err(format!("there is no guest `{name}`; there are: {}", guests.join(", ")))
+    Err(format!(
+        "there is no guest `{name}`; there are: {}",
+        guests.join(", ")
+    ))
 }
 
 fn expect(raw: &raw::Expect, guests: &[&str]) -> Checked<Expectation> {
-    let outcomes = [("ok", Outcome::Ok), ("failed", Outcome::Failed), ("cannot-run", Outcome::CannotRun)];
+    let outcomes = [
+        ("ok", Outcome::Ok),
+        ("failed", Outcome::Failed),
+        ("cannot-run", Outcome::CannotRun),
+    ];
     let guest = |(name, raw): (&Spanned<String>, &raw::GuestExpect)| {
         at(name, |name| known_guest(name, guests))?;
         Ok((name.get_ref().clone(), guest_expectation(raw)?))
@@ -277,7 +366,9 @@ fn expect(raw: &raw::Expect, guests: &[&str]) -> Checked<Expectation> {
     let field = |(path, raw): (&Spanned<String>, &raw::Bound)| {
         at(path, |path| match path.starts_with('/') {
             true => Ok(()),
-            false => Err(format!("`{path}` is no path into the statistics record; write \"/host/frames_guests\"")),
+            false => Err(format!(
+                "`{path}` is no path into the statistics record; write \"/host/frames_guests\""
+            )),
         })?;
         Ok((path.get_ref().clone(), at(path, |_| bound(raw))?))
     };
@@ -308,7 +399,8 @@ fn guest_expectation(raw: &raw::GuestExpect) -> Checked<GuestExpectation> {
 }
 
 fn patterns(raw: &[Spanned<String>]) -> Checked<Vec<Regex>> {
-    let pattern = |text: &String| Regex::new(text).map_err(|error| format!("`{text}` is no pattern: {error}"));
+    let pattern =
+        |text: &String| Regex::new(text).map_err(|error| format!("`{text}` is no pattern: {error}"));
     raw.iter().map(|text| at(text, pattern)).collect()
 }
 
@@ -316,6 +408,13 @@ fn bound(raw: &raw::Bound) -> Result<Bound, String> {
     if raw.min.is_none() && raw.max.is_none() && raw.equals.is_none() {
         return Err("a bound needs at least one of `min`, `max` and `equals`".to_owned());
     }
-    let equals = raw.equals.as_ref().map(|value| serde_json::to_value(value).map_err(|error| error.to_string()));
-    Ok(Bound { min: raw.min, max: raw.max, equals: equals.transpose()? })
+    let equals = raw
+        .equals
+        .as_ref()
+        .map(|value| serde_json::to_value(value).map_err(|error| error.to_string()));
+    Ok(Bound {
+        min: raw.min,
+        max: raw.max,
+        equals: equals.transpose()?,
+    })
 }

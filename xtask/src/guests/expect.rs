@@ -69,7 +69,9 @@ impl Bound {
         if let Some(wanted) = &self.equals {
             return (wanted != value).then(|| format!("is {value}, must be {wanted}"));
         }
-        let Some(number) = value.as_i64() else { return Some(format!("is {value}, which is no number")) };
+        let Some(number) = value.as_i64() else {
+            return Some(format!("is {value}, which is no number"));
+        };
         if let Some(min) = self.min.filter(|min| number < *min) {
             return Some(format!("is {number}, must be at least {min}"));
         }

@@ -14,9 +14,9 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 pub use check::read;
-pub use values::micros;
 pub use expect::{Bound, Expectation, GuestExpectation, Outcome};
 pub use pleat_bundle::config::{OnReboot, Pages};
+pub use values::micros;
 
 /// A checked guests file.
 #[derive(Clone, Debug)]
@@ -170,5 +170,8 @@ pub const LINUX_COMMAND_LINE: &str = "console=ttyS0 cryptomgr.notests noapic reb
 
 /// The name of a scenario: its file's name without the ending.
 fn name_of(file: &Path) -> String {
-    file.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+    file.file_stem()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
 }

@@ -31,7 +31,10 @@ fn with(line: &str) -> String {
 #[track_caller]
 fn assert_mistake(text: &str, line: usize, parts: &[&str]) {
     let message = parse(text).expect_err("a mistake");
-    assert!(message.starts_with(&format!("{line}: ")), "line {line} in: {message}");
+    assert!(
+        message.starts_with(&format!("{line}: ")),
+        "line {line} in: {message}"
+    );
     for part in parts {
         assert!(message.contains(part), "`{part}` in: {message}");
     }
@@ -73,12 +76,27 @@ fn a_full_file_is_read() {
         cpuid = { min = 1, max = 9 }
     "#;
     let scenario = parse(text).unwrap();
-    assert_eq!((scenario.machine.memory_mib, scenario.machine.slice_us), (64, 500));
+    assert_eq!(
+        (scenario.machine.memory_mib, scenario.machine.slice_us),
+        (64, 500)
+    );
     assert_eq!(scenario.for_ms, Some(1500));
     assert_eq!(scenario.guests[0].kernel, Kernel::Test("hello".into()));
-    assert_eq!((&scenario.guests[0].initramfs, scenario.guests[0].domain.as_str()), (&Initramfs::None, "a"));
-    assert_eq!((&scenario.guests[1].initramfs, scenario.guests[1].weight), (&Initramfs::Workload, 50));
-    assert_eq!(scenario.script[0].when, When::Event { guest: "b".into(), event: "up".into() });
+    assert_eq!(
+        (&scenario.guests[0].initramfs, scenario.guests[0].domain.as_str()),
+        (&Initramfs::None, "a")
+    );
+    assert_eq!(
+        (&scenario.guests[1].initramfs, scenario.guests[1].weight),
+        (&Initramfs::Workload, 50)
+    );
+    assert_eq!(
+        scenario.script[0].when,
+        When::Event {
+            guest: "b".into(),
+            event: "up".into()
+        }
+    );
     assert_eq!(scenario.script[1].when, When::Micros(20_000));
     let expect = scenario.expect.unwrap();
     assert_eq!(expect.guests["a"].state.as_deref(), Some("stopped"));
@@ -87,7 +105,11 @@ fn a_full_file_is_read() {
 
 #[test]
 fn unknown_keys_name_the_known_ones() {
-    assert_mistake(&with("memroy = \"1M\""), 5, &["memroy", "expected one of", "command_line"]);
+    assert_mistake(
+        &with("memroy = \"1M\""),
+        5,
+        &["memroy", "expected one of", "command_line"],
+    );
     assert_mistake("[machine]\nram = \"1M\"\n", 2, &["ram", "wall_limit"]);
 }
 
@@ -106,16 +128,28 @@ fn values_say_what_is_allowed() {
 
 #[test]
 fn kernels_and_ram_disks_must_exist() {
-    assert_mistake(&with("kernel = \"debian\""), 4, &["\"debian-cloud\"", "\"test:<name>\""]);
+    assert_mistake(
+        &with("kernel = \"debian\""),
+        4,
+        &["\"debian-cloud\"", "\"test:<name>\""],
+    );
     assert_mistake(&with("kernel = \"test:none-such\""), 4, &["there are:", "hello"]);
-    assert_mistake(&with("kernel = \"test:../hello\""), 4, &["there is no test kernel"]);
+    assert_mistake(
+        &with("kernel = \"test:../hello\""),
+        4,
+        &["there is no test kernel"],
+    );
     assert_mistake(&with("kernel = \"./none\""), 4, &["there is no file"]);
     assert_mistake(&with("initramfs = \"big\""), 5, &["\"workload\", \"none\""]);
 }
 
 #[test]
 fn names_refer_to_guests_that_exist_once() {
-    assert_mistake(&(with("weight = 1") + &with("weight = 1")), 7, &["two guests named `a`"]);
+    assert_mistake(
+        &(with("weight = 1") + &with("weight = 1")),
+        7,
+        &["two guests named `a`"],
+    );
     let script = |step: &str| with("weight = 1") + "[[script]]\n" + step + "\ncommand = \"stats\"\n";
     assert_mistake(&script("on = \"b:up\""), 7, &["no guest `b`", "there are: a"]);
     assert_mistake(&script("on = \"up\""), 7, &["guest:event"]);
@@ -128,13 +162,25 @@ fn names_refer_to_guests_that_exist_once() {
 fn machines_and_expectations_are_checked() {
     let text = |rest: &str| with("weight = 1") + rest;
     assert_mistake(&text("[machine]\nmemory = \"4G\"\n"), 7, &["\"2048M\""]);
-    assert_mistake(&text("[machine]\nprocessor = \"i486\"\n"), 7, &["corei7_skylake_x"]);
+    assert_mistake(
+        &text("[machine]\nprocessor = \"i486\"\n"),
+        7,
+        &["corei7_skylake_x"],
+    );
     assert_mistake(&text("[machine]\nkind = \"vmware\"\n"), 7, &["\"bochs\""]);
     assert_mistake(&text("[machine]\nslice = \"1us\"\n"), 7, &["\"100us\""]);
     assert_mistake(&text("[expect]\noutcome = \"good\"\n"), 7, &["\"cannot-run\""]);
     assert_mistake(&text("[expect]\nregex = [\"(\"]\n"), 7, &["no pattern"]);
-    assert_mistake(&text("[expect.statistics]\n\"host\" = { max = 1 }\n"), 7, &["no path"]);
-    assert_mistake(&text("[expect.statistics]\n\"/host\" = {}\n"), 7, &["`min`, `max` and `equals`"]);
+    assert_mistake(
+        &text("[expect.statistics]\n\"host\" = { max = 1 }\n"),
+        7,
+        &["no path"],
+    );
+    assert_mistake(
+        &text("[expect.statistics]\n\"/host\" = {}\n"),
+        7,
+        &["`min`, `max` and `equals`"],
+    );
     assert_mistake("[machine]\nmemory = \"64M\"\n", 0, &["there is no guest"]);
     assert_mistake("[[guest]\n", 1, &[]);
 }

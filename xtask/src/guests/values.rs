@@ -12,7 +12,10 @@ pub fn bytes(text: &str) -> Result<u64, String> {
         _ => return Err(wrong()),
     };
     let number: u64 = number.parse().map_err(|_| wrong())?;
-    number.checked_mul(1 << shift).filter(|bytes| *bytes != 0).ok_or_else(wrong)
+    number
+        .checked_mul(1 << shift)
+        .filter(|bytes| *bytes != 0)
+        .ok_or_else(wrong)
 }
 
 /// Microseconds of a time such as `1.5s`, `20ms`, `500us` or `3m`.
@@ -43,7 +46,9 @@ fn decimal(number: &str, scale: u64) -> Option<u64> {
 
 fn split(text: &str) -> Option<(&str, &str)> {
     let text = text.trim();
-    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let end = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
     (!number.is_empty()).then_some((number, unit.trim()))
 }

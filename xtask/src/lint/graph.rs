@@ -7,16 +7,34 @@ const ALLOWED: [(&str, &[&str]); 10] = [
     ("pleat-bundle", &[]),
     ("pleat-devices", &["pleat-types"]),
     ("pleat-guest", &["pleat-types"]),
-    ("pleat-machine", &["pleat-bundle", "pleat-devices", "pleat-stage2", "pleat-types"]),
+    (
+        "pleat-machine",
+        &["pleat-bundle", "pleat-devices", "pleat-stage2", "pleat-types"],
+    ),
     ("pleat-overcommit", &["pleat-types"]),
     ("pleat-rom", &["pleat-bundle"]),
     ("pleat-stage2", &["pleat-types"]),
     (
         "pleat-vmm",
-        &["pleat-bundle", "pleat-devices", "pleat-overcommit", "pleat-stage2", "pleat-types"],
+        &[
+            "pleat-bundle",
+            "pleat-devices",
+            "pleat-overcommit",
+            "pleat-stage2",
+            "pleat-types",
+        ],
     ),
     // The binary wires everything and provides the storage of what it wires.
-    ("pleat", &["pleat-bundle", "pleat-machine", "pleat-overcommit", "pleat-types", "pleat-vmm"]),
+    (
+        "pleat",
+        &[
+            "pleat-bundle",
+            "pleat-machine",
+            "pleat-overcommit",
+            "pleat-types",
+            "pleat-vmm",
+        ],
+    ),
     ("xtask", &["pleat-bundle", "pleat-types"]),
 ];
 
@@ -26,13 +44,24 @@ const GUESTS_MAY: &[&str] = &["pleat-guest", "pleat-types"];
 
 /// Every dependency between our crates that the design does not have.
 pub fn check(metadata: &Value) -> Vec<String> {
-    let packages = metadata["packages"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let names: Vec<&str> = packages.iter().filter_map(|package| package["name"].as_str()).collect();
+    let packages = metadata["packages"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    let names: Vec<&str> = packages
+        .iter()
+        .filter_map(|package| package["name"].as_str())
+        .collect();
     let mut mistakes = Vec::new();
     for package in packages {
         let name = package["name"].as_str().unwrap_or_default();
-        let dependencies = package["dependencies"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let ours = dependencies.iter().filter_map(|dependency| dependency["name"].as_str());
+        let dependencies = package["dependencies"]
+            .as_array()
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        let ours = dependencies
+            .iter()
+            .filter_map(|dependency| dependency["name"].as_str());
         // A crate may be its own development dependency, to test with another feature.
         for dependency in ours.filter(|dependency| names.contains(dependency) && *dependency != name) {
             if !allowed(name).contains(&dependency) {
@@ -50,7 +79,10 @@ fn allowed(name: &str) -> &'static [&'static str] {
     if name.starts_with(GUEST_PREFIX) {
         return GUESTS_MAY;
     }
-    ALLOWED.iter().find(|(crate_name, _)| *crate_name == name).map_or(&[], |(_, allowed)| allowed)
+    ALLOWED
+        .iter()
+        .find(|(crate_name, _)| *crate_name == name)
+        .map_or(&[], |(_, allowed)| allowed)
 }
 
 #[cfg(test)]
@@ -68,7 +100,11 @@ mod tests {
 
     #[test]
     fn only_downward_dependencies_pass() {
-        for (from, to) in [("pleat-vmm", "pleat-devices"), ("pleat", "pleat-machine"), ("guest-hello", "pleat-guest")] {
+        for (from, to) in [
+            ("pleat-vmm", "pleat-devices"),
+            ("pleat", "pleat-machine"),
+            ("guest-hello", "pleat-guest"),
+        ] {
             assert_eq!(check(&metadata(from, to)), Vec::<String>::new());
         }
         for (from, to) in [

@@ -17,13 +17,19 @@ const MAX_LINES: usize = 400;
 /// Everything that is wrong in our files.
 pub fn check(context: &Context, metadata: &Value) -> Result<Vec<String>> {
     let mut mistakes = Vec::new();
-    for package in metadata["packages"].as_array().map(Vec::as_slice).unwrap_or_default() {
+    for package in metadata["packages"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default()
+    {
         mistakes.extend(check_manifest(context, package)?);
         mistakes.extend(check_unsafe(context, package)?);
     }
     let homes = private_places(&context.paths.root);
     for file in files(&context.paths.root) {
-        let Ok(text) = fs::read_to_string(&file) else { continue };
+        let Ok(text) = fs::read_to_string(&file) else {
+            continue;
+        };
         let shown = context.paths.shown(&file);
         let places = homes.iter().filter(|place| text.contains(place.as_str()));
         mistakes.extend(places.map(|place| format!("{shown} names a place on this machine: {place}")));
@@ -41,15 +47,23 @@ fn check_manifest(context: &Context, package: &Value) -> Result<Vec<String>> {
     let shown = context.paths.shown(file);
     let mut mistakes = Vec::new();
     if !opts_in(&text) {
-        mistakes.push(format!("{shown} does not opt into the lints: [lints] workspace = true"));
+        mistakes.push(format!(
+            "{shown} does not opt into the lints: [lints] workspace = true"
+        ));
     }
-    mistakes.extend(uncommented(&text).into_iter().map(|name| format!("{shown}: `{name}` has no comment saying why")));
+    mistakes.extend(
+        uncommented(&text)
+            .into_iter()
+            .map(|name| format!("{shown}: `{name}` has no comment saying why")),
+    );
     Ok(mistakes)
 }
 
 fn opts_in(manifest: &str) -> bool {
     let table: Option<toml::Table> = manifest.parse().ok();
-    table.is_some_and(|table| table.get("lints").and_then(|lints| lints.get("workspace")) == Some(&true.into()))
+    table.is_some_and(|table| {
+        table.get("lints").and_then(|lints| lints.get("workspace")) == Some(&true.into())
+    })
 }
 
 /// Dependencies that no comment speaks of: neither on a line above nor at the head of their group.
@@ -64,7 +78,10 @@ fn uncommented(manifest: &str) -> Vec<String> {
         has_comment = line.starts_with('#') || (has_comment && !line.is_empty() && !line.starts_with('['));
         let name = line.split_once('=').map(|(name, _)| name.trim());
         let is_entry = line.starts_with(|c: char| c.is_ascii_alphabetic());
-        names.extend(name.filter(|_| is_dependencies && is_entry && !has_comment).map(str::to_owned));
+        names.extend(
+            name.filter(|_| is_dependencies && is_entry && !has_comment)
+                .map(str::to_owned),
+        );
     }
     names
 }
@@ -77,7 +94,11 @@ fn check_unsafe(context: &Context, package: &Value) -> Result<Vec<String>> {
         return Ok(Vec::new());
     }
     let mut mistakes = Vec::new();
-    for target in package["targets"].as_array().map(Vec::as_slice).unwrap_or_default() {
+    for target in package["targets"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default()
+    {
         let kinds = target["kind"].to_string();
         if !kinds.contains("lib") && !kinds.contains("bin") {
             continue;
@@ -88,7 +109,10 @@ fn check_unsafe(context: &Context, package: &Value) -> Result<Vec<String>> {
             continue;
         }
         let shown = context.paths.shown(file);
-        mistakes.push(format!("{shown} must have #![forbid(unsafe_code)]; only these may not: {}", MAY_BE_UNSAFE.join(", ")));
+        mistakes.push(format!(
+            "{shown} must have #![forbid(unsafe_code)]; only these may not: {}",
+            MAY_BE_UNSAFE.join(", ")
+        ));
     }
     Ok(mistakes)
 }
@@ -100,7 +124,9 @@ fn contains_unsafe(root: &str, is_program: bool) -> bool {
     }
     // `#[unsafe(no_mangle)]` counts as unsafe code for the compiler.
     let exports = root.matches("#[unsafe(").count();
-    let blocks = root.matches("unsafe {").count() + root.matches("unsafe fn").count() + root.matches("unsafe impl").count();
+    let blocks = root.matches("unsafe {").count()
+        + root.matches("unsafe fn").count()
+        + root.matches("unsafe impl").count();
     !(is_program && exports <= 1 && blocks == 0)
 }
 
@@ -116,7 +142,11 @@ fn files(directory: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     let mut found = Vec::new();
     for path in entries.map(|entry| entry.path()) {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         if path.is_dir() && !path.is_symlink() && name != "target" && name != ".git" {
             found.extend(files(&path));
         } else if path.is_file() {
@@ -134,7 +164,12 @@ mod tests {
     fn manifests_opt_in_and_explain_their_dependencies() {
         assert!(opts_in("[package]\nname = \"x\"\n[lints]\nworkspace = true\n"));
         assert!(!opts_in("[package]\nname = \"x\"\n"));
-        assert_eq!(uncommented("[dependencies]\n# Why.\na = \"1\"\nb = \"2\"\n\nc = \"3\"\n[lints]\nworkspace = true\n"), ["c"]);
+        assert_eq!(
+            uncommented(
+                "[dependencies]\n# Why.\na = \"1\"\nb = \"2\"\n\nc = \"3\"\n[lints]\nworkspace = true\n"
+            ),
+            ["c"]
+        );
     }
 
     #[test]
@@ -143,6 +178,9 @@ mod tests {
         assert!(contains_unsafe("fn main() {}", false));
         assert!(!contains_unsafe("#[unsafe(no_mangle)]\nfn main() {}", true));
         assert!(contains_unsafe("fn main() { unsafe { x() } }", true));
-        assert!(contains_unsafe("#[unsafe(no_mangle)]\n#[unsafe(no_mangle)]", true));
+        assert!(contains_unsafe(
+            "#[unsafe(no_mangle)]\n#[unsafe(no_mangle)]",
+            true
+        ));
     }
 }

@@ -18,24 +18,34 @@ const CLOCK_START: u64 = 1_767_225_600;
 pub fn start(session: &Session, start: &Start<'_>) -> Result<Emulator> {
     let bochs = session.tools.get(Tool::Bochs)?;
     let rc = start.directory.join("bochsrc");
-    fs::write(&rc, configuration(&bochs, start)?).with_context(|| format!("cannot write {}", rc.display()))?;
+    fs::write(&rc, configuration(&bochs, start)?)
+        .with_context(|| format!("cannot write {}", rc.display()))?;
     // Debian's Bochs has the debugger built in; it waits for the command to continue.
     let go = start.directory.join("debugger-commands");
     fs::write(&go, "c\n").with_context(|| format!("cannot write {}", go.display()))?;
     let errors = File::create(start.directory.join("bochs.err")).context("cannot make bochs.err")?;
     let mut command = bochs.command();
-    command.current_dir(start.directory).args(["-q", "-unlock", "-f", "bochsrc"]);
+    command
+        .current_dir(start.directory)
+        .args(["-q", "-unlock", "-f", "bochsrc"]);
     if bochs.is_unpacked() {
         // Bochs copies these paths into small buffers and dies of long ones: short names in its directory.
         for (variable, name, place) in [
-            ("LTDL_LIBRARY_PATH", "plugins", "/usr/lib/x86_64-linux-gnu/bochs/plugins"),
+            (
+                "LTDL_LIBRARY_PATH",
+                "plugins",
+                "/usr/lib/x86_64-linux-gnu/bochs/plugins",
+            ),
             ("BXSHARE", "share", "/usr/share/bochs"),
         ] {
             symlink(bochs.file(place), start.directory.join(name)).context("cannot link to Bochs's files")?;
             command.env(variable, name);
         }
     }
-    command.env("TERM", "xterm").stdin(File::open(&go)?).stderr(errors);
+    command
+        .env("TERM", "xterm")
+        .stdin(File::open(&go)?)
+        .stderr(errors);
     Emulator::spawn(command, Box::new(DebuggerFilter { is_running: false }))
 }
 
@@ -48,13 +58,26 @@ fn configuration(bochs: &Found, start: &Start<'_>) -> Result<String> {
     match start.media {
         Media::Rom(files) => {
             line(format!("romimage: file={}", files.rom.display()))?;
-            line(format!("optramimage1: file={}, address={:#x}", files.bundle.display(), pleat_bundle::handover::BUNDLE_BASE))?;
+            line(format!(
+                "optramimage1: file={}, address={:#x}",
+                files.bundle.display(),
+                pleat_bundle::handover::BUNDLE_BASE
+            ))?;
         }
         Media::Iso(iso) => {
-            line(format!("romimage: file={}", bochs.file("/usr/share/bochs/BIOS-bochs-latest").display()))?;
-            line(format!("vgaromimage: file={}", bochs.file("/usr/share/vgabios/vgabios.bin").display()))?;
+            line(format!(
+                "romimage: file={}",
+                bochs.file("/usr/share/bochs/BIOS-bochs-latest").display()
+            ))?;
+            line(format!(
+                "vgaromimage: file={}",
+                bochs.file("/usr/share/vgabios/vgabios.bin").display()
+            ))?;
             line("ata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14".to_owned())?;
-            line(format!("ata0-master: type=cdrom, path={}, status=inserted", iso.display()))?;
+            line(format!(
+                "ata0-master: type=cdrom, path={}, status=inserted",
+                iso.display()
+            ))?;
             line("boot: cdrom".to_owned())?;
         }
     }
@@ -64,11 +87,17 @@ fn configuration(bochs: &Found, start: &Start<'_>) -> Result<String> {
     ))?;
     // Without a person, time is not coupled to the world's: the same inputs give the same instruction
     // stream, and idle guests cost nothing. With one, an idle second must not be over in no time.
-    let sync = if start.console_port.is_some() { "slowdown" } else { "none" };
-    line(format!("clock: sync={sync}, time0={CLOCK_START}"))?;
+    let sync = if start.console_port.is_some() {
+        "slowdown"
+    } else {
+        "none"
+    };
+    line(format!("clock: {sync}"))?;
     line("port_e9_hack: enabled=1".to_owned())?;
     match start.console_port {
-        Some(port) => line(format!("com1: enabled=1, mode=socket-client, dev=localhost:{port}"))?,
+        Some(port) => line(format!(
+            "com1: enabled=1, mode=socket-client, dev=localhost:{port}"
+        ))?,
         None => line("com1: enabled=1, mode=file, dev=com1.out".to_owned())?,
     }
     line("com2: enabled=1, mode=file, dev=com2.out".to_owned())?;
@@ -92,7 +121,8 @@ impl LineFilter for DebuggerFilter {
             return None;
         }
         // Where it stopped: `(0).[131] [0x0000000f00fe] f000:00fe ...`, or the next prompt.
-        let is_debugger = line.starts_with("(0).[") || line.starts_with("<bochs:") || line.starts_with("Next at t=");
+        let is_debugger =
+            line.starts_with("(0).[") || line.starts_with("<bochs:") || line.starts_with("Next at t=");
         (!is_debugger).then_some(line)
     }
 }
@@ -103,7 +133,14 @@ mod tests {
 
     #[test]
     fn the_debuggers_words_are_kept_out() {
-        let said = ["Next at t=0", "(0) [0xfff0] jmpf", "<bochs:1> c", "{\"t\":1}", "raw", "(0).[131] [0x00] out"];
+        let said = [
+            "Next at t=0",
+            "(0) [0xfff0] jmpf",
+            "<bochs:1> c",
+            "{\"t\":1}",
+            "raw",
+            "(0).[131] [0x00] out",
+        ];
         let mut filter = DebuggerFilter { is_running: false };
         let kept: Vec<&str> = said.iter().filter_map(|line| filter.keep(line)).collect();
         assert_eq!(kept, ["{\"t\":1}", "raw"]);

@@ -53,12 +53,18 @@ fn nested_kvm() -> Result<(), String> {
         return Err("nesting is off (/sys/module/kvm_intel/parameters/nested)".to_owned());
     }
     let open = fs::OpenOptions::new().read(true).write(true).open("/dev/kvm");
-    open.map(drop).map_err(|error| format!("/dev/kvm cannot be opened: {error}"))
+    open.map(drop)
+        .map_err(|error| format!("/dev/kvm cannot be opened: {error}"))
 }
 
 fn has_flag(cpuinfo: &str, flag: &str) -> bool {
-    let flags = cpuinfo.lines().filter(|line| line.starts_with("flags")).filter_map(|line| line.split_once(':'));
-    flags.into_iter().any(|(_, flags)| flags.split_whitespace().any(|word| word == flag))
+    let flags = cpuinfo
+        .lines()
+        .filter(|line| line.starts_with("flags"))
+        .filter_map(|line| line.split_once(':'));
+    flags
+        .into_iter()
+        .any(|(_, flags)| flags.split_whitespace().any(|word| word == flag))
 }
 
 #[cfg(test)]

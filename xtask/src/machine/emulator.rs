@@ -30,8 +30,14 @@ impl Emulator {
     /// emulator itself says there.
     pub fn spawn(mut command: Command, filter: Box<dyn LineFilter>) -> Result<Self> {
         let name = crate::process::shown(&command);
-        let mut child = command.stdout(Stdio::piped()).spawn().with_context(|| format!("cannot start `{name}`"))?;
-        let output = child.stdout.take().context("the emulator has no standard output")?;
+        let mut child = command
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot start `{name}`"))?;
+        let output = child
+            .stdout
+            .take()
+            .context("the emulator has no standard output")?;
         let (sender, lines) = channel();
         std::thread::spawn(move || forward(output, filter, &sender));
         Ok(Self { child, lines })
@@ -39,7 +45,10 @@ impl Emulator {
 
     /// The next line, waiting for it until `deadline` at most.
     pub fn next(&self, deadline: Instant) -> Said {
-        match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        match self
+            .lines
+            .recv_timeout(deadline.saturating_duration_since(Instant::now()))
+        {
             Ok(line) => Said::Line(line),
             Err(RecvTimeoutError::Timeout) => Said::Nothing,
             Err(RecvTimeoutError::Disconnected) => Said::End,

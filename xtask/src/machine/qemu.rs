@@ -16,7 +16,9 @@ pub fn start(session: &Session, kind: Kind, start: &Start<'_>) -> Result<Emulato
     let qemu = session.tools.get(Tool::Qemu)?;
     let errors = File::create(start.directory.join("qemu.err")).context("cannot make qemu.err")?;
     let mut command = qemu.command();
-    command.current_dir(start.directory).args(["-nodefaults", "-display", "none", "-no-reboot", "-M", "pc"]);
+    command
+        .current_dir(start.directory)
+        .args(["-nodefaults", "-display", "none", "-no-reboot", "-M", "pc"]);
     if qemu.is_unpacked() {
         for directory in ["/usr/share/qemu", "/usr/share/seabios", "/usr/lib/ipxe/qemu"] {
             command.arg("-L").arg(qemu.file(directory));
@@ -28,14 +30,19 @@ pub fn start(session: &Session, kind: Kind, start: &Start<'_>) -> Result<Emulato
     };
     command.arg("-m").arg(format!("{}M", start.spec.memory_mib));
     command.args(["-debugcon", "stdio", "-global", "isa-debugcon.readback=0xe9"]);
-    command.arg("-device").arg(format!("isa-debug-exit,iobase={QEMU_EXIT_PORT:#x},iosize=4"));
+    command
+        .arg("-device")
+        .arg(format!("isa-debug-exit,iobase={QEMU_EXIT_PORT:#x},iosize=4"));
     match start.console_port {
         Some(port) => command.arg("-serial").arg(format!("tcp:127.0.0.1:{port}")),
         None => command.args(["-serial", "null"]),
     };
     match start.media {
         Media::Rom(files) => {
-            let loader = format!("loader,file={},addr={BUNDLE_BASE:#x},force-raw=on", files.bundle.display());
+            let loader = format!(
+                "loader,file={},addr={BUNDLE_BASE:#x},force-raw=on",
+                files.bundle.display()
+            );
             command.arg("-bios").arg(&files.rom).args(["-device", &loader])
         }
         Media::Iso(iso) => command.arg("-cdrom").arg(iso).args(["-boot", "d"]),

@@ -92,11 +92,17 @@ impl Record {
     /// Reads a line. What looks like a record and is none is shown as raw text, so that nothing is lost.
     #[must_use]
     pub fn parse(line: &str) -> Self {
-        let value = line.starts_with('{').then(|| serde_json::from_str::<Value>(line).ok()).flatten();
+        let value = line
+            .starts_with('{')
+            .then(|| serde_json::from_str::<Value>(line).ok())
+            .flatten();
         let ticks = value.as_ref().and_then(|value| value["t"].as_u64());
         match value.and_then(|value| serde_json::from_value(value).ok()) {
             Some(kind) => Self { ticks, kind },
-            None => Self { ticks: None, kind: Kind::Raw(line.to_owned()) },
+            None => Self {
+                ticks: None,
+                kind: Kind::Raw(line.to_owned()),
+            },
         }
     }
 }
@@ -109,10 +115,21 @@ mod tests {
     fn records_and_raw_text_are_told_apart() {
         let out = Record::parse(r#"{"t":7,"k":"out","guest":"a","text":"x\ny"}"#);
         assert_eq!(out.ticks, Some(7));
-        assert_eq!(out.kind, Kind::Out { guest: "a".into(), text: "x\ny".into() });
+        assert_eq!(
+            out.kind,
+            Kind::Out {
+                guest: "a".into(),
+                text: "x\ny".into()
+            }
+        );
         let state = Record::parse(r#"{"t":7,"k":"state","guest":"a","state":"halted"}"#);
         assert!(matches!(state.kind, Kind::State { reason, .. } if reason.is_empty()));
-        for raw in ["PLEAT CRASH at 0x200000", "{ not json", r#"{"t":1,"k":"unheard-of"}"#, r#"{"k":"out"}"#] {
+        for raw in [
+            "PLEAT CRASH at 0x200000",
+            "{ not json",
+            r#"{"t":1,"k":"unheard-of"}"#,
+            r#"{"k":"out"}"#,
+        ] {
             assert_eq!(Record::parse(raw).kind, Kind::Raw(raw.to_owned()));
         }
     }

@@ -65,7 +65,10 @@ impl Transcript {
             }
             Kind::Stats { record } => self.statistics = Some(record.clone()),
             Kind::End { outcome, failures } => {
-                self.end = Some(End { outcome: outcome.clone(), failures: failures.clone() });
+                self.end = Some(End {
+                    outcome: outcome.clone(),
+                    failures: failures.clone(),
+                });
             }
         }
     }
@@ -86,7 +89,12 @@ impl Transcript {
     #[must_use]
     pub fn ticks_to_first_line(&self) -> Option<u64> {
         let line = self.host_line_with(FIRST_LINE)?;
-        line.split(FIRST_LINE).nth(1)?.split_whitespace().next()?.parse().ok()
+        line.split(FIRST_LINE)
+            .nth(1)?
+            .split_whitespace()
+            .next()?
+            .parse()
+            .ok()
     }
 
     /// Writes a file for the host and one for each guest.

@@ -30,15 +30,27 @@ pub struct View<W> {
 /// Who has an unfinished line while somebody types. No guest can have this name.
 const TYPIST: &str = "(you)";
 
-const COLOURS: [Color; 6] =
-    [Color::Cyan, Color::Green, Color::Yellow, Color::Magenta, Color::Blue, Color::DarkCyan];
+const COLOURS: [Color; 6] = [
+    Color::Cyan,
+    Color::Green,
+    Color::Yellow,
+    Color::Magenta,
+    Color::Blue,
+    Color::DarkCyan,
+];
 
 impl<W: Write> View<W> {
     /// A view of these guests.
     pub fn new(out: W, guests: Vec<String>, lines: Lines) -> Self {
         let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stdout());
         let has_colour = is_terminal && std::env::var_os("NO_COLOR").is_none();
-        Self { out, lines, has_colour, guests, open: None }
+        Self {
+            out,
+            lines,
+            has_colour,
+            guests,
+            open: None,
+        }
     }
 
     /// Shows one record.
@@ -55,7 +67,9 @@ impl<W: Write> View<W> {
             }
             Kind::End { outcome, failures } => {
                 self.line("pleat", &format!("end: {outcome}"), Color::Reset);
-                failures.iter().for_each(|failure| self.line("pleat", failure, Color::Red));
+                failures
+                    .iter()
+                    .for_each(|failure| self.line("pleat", failure, Color::Red));
             }
             // The guest's own line is shown already; the record goes to --json.
             Kind::Event { .. } | Kind::Stats { .. } => {}
@@ -70,14 +84,26 @@ impl<W: Write> View<W> {
     }
 
     fn state(&mut self, guest: &str, state: &str, reason: &str) {
-        let colour = if state == "crashed" { Color::Red } else { Color::Reset };
-        let reason = if reason.is_empty() { String::new() } else { format!(" ({reason})") };
+        let colour = if state == "crashed" {
+            Color::Red
+        } else {
+            Color::Reset
+        };
+        let reason = if reason.is_empty() {
+            String::new()
+        } else {
+            format!(" ({reason})")
+        };
         self.line("pleat", &format!("{guest} is {state}{reason}"), colour);
     }
 
     fn line(&mut self, who: &str, text: &str, colour: Color) {
         self.close();
-        let prefix = if who.is_empty() { String::new() } else { format!("{who}| ") };
+        let prefix = if who.is_empty() {
+            String::new()
+        } else {
+            format!("{who}| ")
+        };
         self.write(&format!("{prefix}{text}"), colour);
         self.end_line();
     }

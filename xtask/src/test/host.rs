@@ -18,7 +18,9 @@ pub fn run(context: &Context) -> Result<Report> {
     let began = Instant::now();
     let bar = progress::spinner("running the host tests");
     let mut command = process::cargo();
-    command.current_dir(&context.paths.root).args(["test", "--workspace", "--locked", "--no-fail-fast"]);
+    command
+        .current_dir(&context.paths.root)
+        .args(["test", "--workspace", "--locked", "--no-fail-fast"]);
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -48,10 +50,21 @@ pub fn run(context: &Context) -> Result<Report> {
     bar.finish_and_clear();
     let (passed, failed) = count(&said);
     let is_good = status.success() && failed == 0 && passed > 0;
-    let details = if is_good { String::new() } else { details(&said, &errors, passed) };
+    let details = if is_good {
+        String::new()
+    } else {
+        details(&said, &errors, passed)
+    };
     let failed = if is_good { 0 } else { failed.max(1) };
     let about = "unit, property and documentation tests of all crates".to_owned();
-    Ok(Report { name: "host".to_owned(), about, passed, failed, took: began.elapsed(), details })
+    Ok(Report {
+        name: "host".to_owned(),
+        about,
+        passed,
+        failed,
+        took: began.elapsed(),
+        details,
+    })
 }
 
 fn details(said: &str, errors: &str, passed: u64) -> String {
@@ -59,8 +72,15 @@ fn details(said: &str, errors: &str, passed: u64) -> String {
     if passed == 0 {
         details += "  - no test passed\n";
     }
-    let interesting: Vec<&str> = said.lines().filter(|line| !line.ends_with("... ok") && !line.is_empty()).collect();
-    let shown = [process::tail(errors, SHOWN_LINES), process::tail(&interesting.join("\n"), SHOWN_LINES)].concat();
+    let interesting: Vec<&str> = said
+        .lines()
+        .filter(|line| !line.ends_with("... ok") && !line.is_empty())
+        .collect();
+    let shown = [
+        process::tail(errors, SHOWN_LINES),
+        process::tail(&interesting.join("\n"), SHOWN_LINES),
+    ]
+    .concat();
     details.extend(shown.lines().map(|line| format!("    {line}\n")));
     details += "  again: cargo test --workspace\n";
     details
@@ -70,7 +90,11 @@ fn details(said: &str, errors: &str, passed: u64) -> String {
 fn count(said: &str) -> (u64, u64) {
     let number = |line: &str, what: &str| -> u64 {
         let before = line.split(what).next().unwrap_or_default();
-        before.split_whitespace().next_back().and_then(|word| word.parse().ok()).unwrap_or(0)
+        before
+            .split_whitespace()
+            .next_back()
+            .and_then(|word| word.parse().ok())
+            .unwrap_or(0)
     };
     let results = said.lines().filter(|line| line.starts_with("test result:"));
     results.fold((0, 0), |(passed, failed), line| {

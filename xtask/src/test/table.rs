@@ -11,6 +11,11 @@ pub fn print(reports: &[Report]) {
     println!();
     for report in reports {
         let seconds = report.took.as_secs_f64();
-        println!("  {:width$}  {:6}  {seconds:>6.1} s  {}", report.name, report.verdict(), report.about);
+        println!(
+            "  {:width$}  {:6}  {seconds:>6.1} s  {}",
+            report.name,
+            report.verdict(),
+            report.about
+        );
     }
 }

@@ -36,9 +36,17 @@ impl Packages {
         }
         let empty = directory.join("status-of-nothing");
         fs::write(&empty, "").with_context(|| format!("cannot write {}", empty.display()))?;
-        let status = if ignores_installed { empty } else { PathBuf::from("/var/lib/dpkg/status") };
+        let status = if ignores_installed {
+            empty
+        } else {
+            PathBuf::from("/var/lib/dpkg/status")
+        };
         let has_own_lists = directory.join("lists-are-fetched").exists();
-        Ok(Self { directory, status, has_own_lists })
+        Ok(Self {
+            directory,
+            status,
+            has_own_lists,
+        })
     }
 
     /// Downloads packages and what they need and this system has not; returns the package files.
@@ -48,7 +56,11 @@ impl Packages {
         }
         // Lists that are missing or so old that the files they name are gone: fetch our own.
         self.refresh()?;
-        let fresh = Self { directory: self.directory.clone(), status: self.status.clone(), has_own_lists: true };
+        let fresh = Self {
+            directory: self.directory.clone(),
+            status: self.status.clone(),
+            has_own_lists: true,
+        };
         fresh.try_download(packages).with_context(|| {
             format!(
                 "the packages {} cannot be fetched from this system's package sources (/etc/apt); \
@@ -63,9 +75,13 @@ impl Packages {
     pub fn download_alone(&self, package: &str) -> Result<PathBuf> {
         let directory = self.archives();
         let mut command = self.command("apt-get");
-        command.current_dir(&directory).args(["--print-uris", "-qq", "download", package]);
+        command
+            .current_dir(&directory)
+            .args(["--print-uris", "-qq", "download", package]);
         let wanted = parse_uris(&process::text(&mut command)?);
-        let Some(wanted) = wanted.into_iter().next() else { bail!("apt-get knows no file for {package}") };
+        let Some(wanted) = wanted.into_iter().next() else {
+            bail!("apt-get knows no file for {package}")
+        };
         let mut command = self.command("apt-get");
         command.current_dir(&directory).args(["-qq", "download", package]);
         self.watch(package, wanted.bytes, command)?;
@@ -78,7 +94,11 @@ impl Packages {
             Ok(name) => Ok(name),
             Err(_) => {
                 self.refresh()?;
-                let fresh = Self { has_own_lists: true, directory: self.directory.clone(), status: self.status.clone() };
+                let fresh = Self {
+                    has_own_lists: true,
+                    directory: self.directory.clone(),
+                    status: self.status.clone(),
+                };
                 fresh.try_dependency(meta_package, prefix)
             }
         }
@@ -96,25 +116,39 @@ impl Packages {
     fn try_download(&self, packages: &[&str]) -> Result<Vec<PathBuf>> {
         let install = |extra: &[&str]| {
             let mut command = self.command("apt-get");
-            command.args(["-y", "-qq", "--no-install-recommends"]).args(extra).arg("install").args(packages);
+            command
+                .args(["-y", "-qq", "--no-install-recommends"])
+                .args(extra)
+                .arg("install")
+                .args(packages);
             command
         };
         // With `--reinstall` the packages themselves are fetched even where the system has them.
         let listed = parse_uris(&process::text(&mut install(&["--reinstall", "--print-uris"]))?);
-        let wanted: Vec<Wanted> = listed.into_iter().filter(|wanted| !is_runtime(&wanted.file)).collect();
+        let wanted: Vec<Wanted> = listed
+            .into_iter()
+            .filter(|wanted| !is_runtime(&wanted.file))
+            .collect();
         if wanted.is_empty() {
             bail!("apt-get names no files for {}", packages.join(", "));
         }
         let total = wanted.iter().map(|wanted| wanted.bytes).sum();
         self.watch(packages[0], total, install(&["--reinstall", "--download-only"]))?;
-        Ok(wanted.into_iter().map(|wanted| self.archives().join(wanted.file)).collect())
+        Ok(wanted
+            .into_iter()
+            .map(|wanted| self.archives().join(wanted.file))
+            .collect())
     }
 
     /// Fetches package lists of the system's sources into our directory. A source that does not answer
     /// (a vendor's, say) is no failure as long as the packages are found afterwards.
     fn refresh(&self) -> Result<()> {
         let bar = progress::spinner("fetching the distribution's package lists");
-        let own = Self { directory: self.directory.clone(), status: self.status.clone(), has_own_lists: true };
+        let own = Self {
+            directory: self.directory.clone(),
+            status: self.status.clone(),
+            has_own_lists: true,
+        };
         let outcome = process::run(own.command("apt-get").args(["-qq", "update"]));
         bar.finish_and_clear();
         if let Err(error) = outcome {
@@ -162,7 +196,9 @@ impl Packages {
         if self.has_own_lists {
             set("Dir::State::lists", &path(&self.directory.join("lists")));
         }
-        command.env("LC_ALL", "C").env("DEBIAN_FRONTEND", "noninteractive");
+        command
+            .env("LC_ALL", "C")
+            .env("DEBIAN_FRONTEND", "noninteractive");
         command
     }
 }
@@ -170,25 +206,36 @@ impl Packages {
 /// The C runtime that every program on this system already uses: a second copy beside the system's
 /// dynamic loader would not fit it.
 fn is_runtime(file: &str) -> bool {
-    ["libc6_", "libgcc-s1_", "gcc-12-base_", "libcrypt1_"].iter().any(|name| file.starts_with(name))
+    ["libc6_", "libgcc-s1_", "gcc-12-base_", "libcrypt1_"]
+        .iter()
+        .any(|name| file.starts_with(name))
 }
 
 /// Parses lines of `apt-get --print-uris`: `'uri' file bytes hash`.
 fn parse_uris(text: &str) -> Vec<Wanted> {
     let parse = |line: &str| {
         let mut words = line.strip_prefix('\'')?.split_once("' ")?.1.split(' ');
-        Some(Wanted { file: words.next()?.to_owned(), bytes: words.next()?.parse().ok()? })
+        Some(Wanted {
+            file: words.next()?.to_owned(),
+            bytes: words.next()?.parse().ok()?,
+        })
     };
     text.lines().filter_map(parse).collect()
 }
 
 fn size_below(directory: &Path) -> u64 {
-    let Ok(entries) = fs::read_dir(directory) else { return 0 };
+    let Ok(entries) = fs::read_dir(directory) else {
+        return 0;
+    };
     entries
         .flatten()
         .filter_map(|entry| {
             let metadata = entry.metadata().ok()?;
-            Some(if metadata.is_dir() { size_below(&entry.path()) } else { metadata.len() })
+            Some(if metadata.is_dir() {
+                size_below(&entry.path())
+            } else {
+                metadata.len()
+            })
         })
         .sum()
 }
@@ -200,6 +247,12 @@ mod tests {
     #[test]
     fn uris_are_parsed_and_noise_is_skipped() {
         let text = "Reading lists\n'http://m/p/bochs_2.7_amd64.deb' bochs_2.7_amd64.deb 1234 SHA256:ab\n";
-        assert_eq!(parse_uris(text), [Wanted { file: "bochs_2.7_amd64.deb".into(), bytes: 1234 }]);
+        assert_eq!(
+            parse_uris(text),
+            [Wanted {
+                file: "bochs_2.7_amd64.deb".into(),
+                bytes: 1234
+            }]
+        );
     }
 }

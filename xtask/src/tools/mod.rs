@@ -120,7 +120,10 @@ impl Toolbox {
     #[must_use]
     pub fn new(directory: PathBuf) -> Self {
         let ignores_installed = std::env::var_os("PLEAT_IGNORE_INSTALLED").is_some_and(|value| value == "1");
-        Self { directory, ignores_installed }
+        Self {
+            directory,
+            ignores_installed,
+        }
     }
 
     /// The tool, installed or fetched.
@@ -128,12 +131,18 @@ impl Toolbox {
         if !self.ignores_installed
             && let Some(program) = installed(tool)
         {
-            return Ok(Found { program, unpacked: None });
+            return Ok(Found {
+                program,
+                unpacked: None,
+            });
         }
         let packages = self.packages(tool.needs().0)?;
         let unpacked = Unpacked::get(&self.directory, tool.name(), tool.packages(), &packages)?;
         let program = unpacked.program(tool.needs().0)?;
-        Ok(Found { program, unpacked: Some(unpacked) })
+        Ok(Found {
+            program,
+            unpacked: Some(unpacked),
+        })
     }
 
     /// The kernel image that a meta package (such as `linux-image-cloud-amd64`) stands for, as a bzImage.
@@ -164,12 +173,18 @@ fn installed(tool: Tool) -> Option<PathBuf> {
     let complete = files.iter().all(|file| Path::new(file).exists());
     // A dynamically linked busybox would not start in a RAM disk that has no libraries.
     let fits = tool != Tool::Busybox || crate::build::elf::is_static(&program);
-    let companions: &[&str] = if tool == Tool::Grub { &["xorriso", "mformat"] } else { &[] };
+    let companions: &[&str] = if tool == Tool::Grub {
+        &["xorriso", "mformat"]
+    } else {
+        &[]
+    };
     (complete && fits && companions.iter().all(|name| which(name).is_some())).then_some(program)
 }
 
 /// The first program of this name in PATH.
 fn which(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|directory| directory.join(program)).find(|file| file.is_file())
+    std::env::split_paths(&path)
+        .map(|directory| directory.join(program))
+        .find(|file| file.is_file())
 }

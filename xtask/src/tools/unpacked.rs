@@ -36,20 +36,36 @@ impl Unpacked {
     /// A program, wherever the packages put it.
     pub fn program(&self, name: &str) -> Result<PathBuf> {
         let places = ["usr/bin", "bin", "usr/sbin", "sbin"];
-        let found = places.iter().map(|place| self.root.join(place).join(name)).find(|file| file.is_file());
-        found.with_context(|| format!("the unpacked packages have no program {name} (below {})", self.root.display()))
+        let found = places
+            .iter()
+            .map(|place| self.root.join(place).join(name))
+            .find(|file| file.is_file());
+        found.with_context(|| {
+            format!(
+                "the unpacked packages have no program {name} (below {})",
+                self.root.display()
+            )
+        })
     }
 
     /// Tells a program where its libraries, plugins and data lie.
     pub fn prepare(&self, command: &mut Command) {
         let library = self.file("/usr/lib/x86_64-linux-gnu");
-        let mut libraries = vec![library.clone(), self.file("/lib/x86_64-linux-gnu"), self.file("/usr/lib")];
+        let mut libraries = vec![
+            library.clone(),
+            self.file("/lib/x86_64-linux-gnu"),
+            self.file("/usr/lib"),
+        ];
         // Libraries in directories of their own, which an installed system finds by its loader's cache.
         libraries.extend(["pulseaudio", "blas", "lapack", "samba"].map(|part| library.join(part)));
         let mut path: Vec<PathBuf> = ["/usr/bin", "/bin"].map(|part| self.file(part)).to_vec();
-        path.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
+        path.extend(std::env::split_paths(
+            &std::env::var_os("PATH").unwrap_or_default(),
+        ));
         let joined = |parts: &[PathBuf]| std::env::join_paths(parts).unwrap_or_default();
-        command.env("LD_LIBRARY_PATH", joined(&libraries)).env("PATH", joined(&path));
+        command
+            .env("LD_LIBRARY_PATH", joined(&libraries))
+            .env("PATH", joined(&path));
         command.env("QEMU_MODULE_DIR", library.join("qemu"));
     }
 }
@@ -71,8 +87,13 @@ pub fn kernel(directory: &Path, meta_package: &str, packages: &Packages) -> Resu
         .with_context(|| format!("{package} has no /boot"))?
         .flatten()
         .map(|entry| entry.path())
-        .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("vmlinuz-")));
-    let Some(image) = image else { bail!("{package} has no /boot/vmlinuz-*") };
+        .find(|path| {
+            path.file_name()
+                .is_some_and(|name| name.to_string_lossy().starts_with("vmlinuz-"))
+        });
+    let Some(image) = image else {
+        bail!("{package} has no /boot/vmlinuz-*")
+    };
     fs::write(&current, image.display().to_string()).context("cannot note which kernel was unpacked")?;
     Ok(image)
 }
@@ -82,10 +103,15 @@ fn unpack(files: &[PathBuf], root: &Path) -> Result<()> {
     let partial = root.with_extension("partial");
     for directory in [&partial, root] {
         if directory.exists() {
-            fs::remove_dir_all(directory).with_context(|| format!("cannot remove {}", directory.display()))?;
+            fs::remove_dir_all(directory)
+                .with_context(|| format!("cannot remove {}", directory.display()))?;
         }
     }
-    let name = root.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let name = root
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
     let bar = progress::steps(&format!("unpacking {name}"), files.len() as u64);
     fs::create_dir_all(&partial).with_context(|| format!("cannot make {}", partial.display()))?;
     for file in files {
@@ -98,5 +124,7 @@ fn unpack(files: &[PathBuf], root: &Path) -> Result<()> {
 
 fn list(files: &[PathBuf]) -> String {
     let names = files.iter().filter_map(|file| file.file_name());
-    names.map(|name| format!("{}\n", name.to_string_lossy())).collect()
+    names
+        .map(|name| format!("{}\n", name.to_string_lossy()))
+        .collect()
 }
