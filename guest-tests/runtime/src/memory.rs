@@ -141,8 +141,8 @@ impl Pages {
 
 static IS_TAKEN: AtomicBool = AtomicBool::new(false);
 
-/// Hands out all memory that neither the kernel nor the loader's records occupy. Nothing of it has been
-/// touched. The second call gets nothing.
+/// Hands out all memory that neither the kernel nor the loader's records occupy. On Pleat nothing of it has
+/// been touched; elsewhere firmware has, so it is cleared. The second call gets nothing.
 #[must_use]
 pub fn take_all() -> Pages {
     let mut pages = Pages::default();
@@ -155,6 +155,9 @@ pub fn take_all() -> Pages {
         let start = core::ptr::with_exposed_provenance_mut::<Page>(start);
         // SAFETY: whole pages of RAM that are mapped, used by nobody else, and given out once.
         *run = unsafe { core::slice::from_raw_parts_mut(start, len) };
+    }
+    if !hypercall::is_on_pleat() {
+        pages.iter_mut().for_each(|page| page.fill(0..WORDS, |_| 0));
     }
     pages
 }
