@@ -87,12 +87,11 @@ fn configuration(bochs: &Found, start: &Start<'_>) -> Result<String> {
     ))?;
     // Without a person, time is not coupled to the world's: the same inputs give the same instruction
     // stream, and idle guests cost nothing. With one, an idle second must not be over in no time.
-    let sync = if start.console_port.is_some() {
-        "slowdown"
-    } else {
-        "none"
+    let clock = match start.console_port {
+        Some(_) => "sync=slowdown, time0=utc".to_owned(),
+        None => format!("sync=none, time0={CLOCK_START}"),
     };
-    line(format!("clock: {sync}"))?;
+    line(format!("clock: {clock}"))?;
     line("port_e9_hack: enabled=1".to_owned())?;
     match start.console_port {
         Some(port) => line(format!(
