@@ -44,7 +44,15 @@ impl<P: Platform> Hypervisor<P> {
                 self.host.announce(&slot.guest, "");
                 self.scheduler.wake(index);
             }
-            Err(error) => self.end(index, Stop::NotStarted(error)),
+            Err(error) => {
+                self.end(index, Stop::NotStarted(error));
+                // The next guest to be loaded may need what this one held.
+                while self
+                    .slots
+                    .get_mut(index)
+                    .is_some_and(|slot| self.host.release_step(slot))
+                {}
+            }
         }
     }
 

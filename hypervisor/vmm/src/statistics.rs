@@ -95,3 +95,24 @@ fn guest_element<'p, P: Platform>(record: Record<'p, P>, guest: &Guest, index: u
     };
     record.element(&stats, index)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_state_of_the_host_follows_its_free_memory() {
+        let state = |free| {
+            host_state(&ledger::Counts {
+                total: 1000,
+                free,
+                ..ledger::Counts::default()
+            })
+        };
+        let states = [1000, 60, 59, 40, 39, 20, 19, 0].map(state);
+        assert_eq!(
+            states,
+            ["high", "high", "soft", "soft", "hard", "hard", "low", "low"]
+        );
+    }
+}

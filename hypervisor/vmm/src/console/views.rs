@@ -138,6 +138,10 @@ impl<P: Platform> Hypervisor<P> {
             "  tables: {} = {root} level 4, {pointers} level 3, {directories} level 2, {pages} level 1",
             counters.table_frames()
         ));
+        let (unknown, lost) = (guest.board.unknown_ports(), guest.board.lost_output());
+        self.host.say(format_args!(
+            "  devices: {unknown} port accesses that nothing answered, {lost} bytes of output lost"
+        ));
         self.show_counts(index, "faults", &FAULT_NAMES, |guest| guest.memory.faults());
         self.show_counts(index, "exits", &Exit::NAMES, |guest| &guest.exits);
     }
@@ -172,5 +176,22 @@ impl fmt::Display for Remark<'_> {
             write!(f, "{}{}", if index == 0 { "" } else { ", " }, event.name)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use std::string::ToString;
+
+    #[test]
+    fn sizes_are_aligned_and_never_overflow() {
+        assert_eq!(Size(0).to_string(), "     0 KiB");
+        assert_eq!(Size(2499).to_string(), "  9996 KiB");
+        assert_eq!(Size(2500).to_string(), "   9.7 MiB");
+        assert_eq!(Size(81_920).to_string(), " 320.0 MiB");
+        assert!(Size(u64::MAX).to_string().ends_with("MiB"));
+        assert_eq!(percent(1, 0), 100);
     }
 }

@@ -9,6 +9,8 @@ use pleat_types::{FRAME_SIZE, FrameMemory, Gpa, Hfn, Platform};
 const PAGE: u64 = FRAME_SIZE as u64;
 /// 64-bit words in a page.
 const WORDS: usize = FRAME_SIZE / 8;
+/// Every so many words are looked at first.
+const PROBE_DISTANCE: usize = 32;
 
 /// Bytes of an image.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -91,9 +93,22 @@ impl<P: Platform> Host<P> {
         Ok(self.copy_in(memory, to, piece)?)
     }
 
-    /// Looks at words until one is not zero: most pages differ early.
+    /// Most pages that hold something show it in a few words; only where those are zero the page is
+    /// copied and looked at as a whole, which is faster by the word.
     fn is_zero(&mut self, frame: Hfn) -> bool {
         let memory = self.platform.memory();
-        (0..WORDS).all(|index| memory.load_entry(frame, index) == 0)
+        if !(0..WORDS)
+            .step_by(PROBE_DISTANCE)
+            .all(|index| memory.load_entry(frame, index) == 0)
+        {
+            return false;
+        }
+        let mut page = [0; FRAME_SIZE];
+        memory.read_frame(frame, &mut page);
+        page.as_chunks::<16>()
+            .0
+            .iter()
+            .fold(0, |all, chunk| all | u128::from_ne_bytes(*chunk))
+            == 0
     }
 }

@@ -34,6 +34,7 @@ guest `a`:   2048 KiB promised,     24 KiB backed
   untouched          506   2024 KiB  98 %
   ballooned            0      0 KiB   0 %
   tables: 4 = 1 level 4, 1 level 3, 1 level 2, 1 level 1
+  devices: 0 port accesses that nothing answered, 0 bytes of output lost
   faults: 4
     unique                          4
 ";

@@ -170,3 +170,55 @@ fn an_unaligned_kernel_is_copied() {
     machine.kernel = file;
     assert_eq!(machine.run().guest("a")["reason"], "finished");
 }
+
+#[test]
+fn a_page_with_a_single_late_byte_is_no_page_of_zeros() {
+    let mut page = [0; 4096];
+    page[4090] = 9;
+    let program = vec![
+        Op::Expect(KERNEL_AT, 0),
+        Op::Expect(KERNEL_AT + 0xff8, 9 << 16),
+        Op::Expect(KERNEL_AT + 0x1000, 0),
+        hypercall(calls::FINISH, 0, 0, 0),
+    ];
+    let mut machine = Machine::new(vec![(guest("a"), program)]);
+    machine.kernel = kernel(&[page, [0; 4096]], 0);
+    assert_eq!(machine.run().guest("a")["reason"], "finished");
+}
+
+#[test]
+fn a_host_that_is_too_small_says_so() {
+    let mut config = guest("greedy");
+    config.initramfs = Some(1);
+    config.memory_bytes = 16 << 20;
+    let mut machine = Machine::new(vec![
+        (config, vec![]),
+        (guest("modest"), vec![hypercall(calls::FINISH, 0, 0, 0)]),
+    ]);
+    // An image that somebody else still needs is copied, and there is no room for the copy.
+    machine.initramfs = Some(vec![5; 5 << 20]);
+    machine.memory_bytes = 10 << 20;
+    let mut keeper = guest("keeper");
+    keeper.initramfs = Some(1);
+    keeper.memory_bytes = 1 << 20;
+    machine.config.guests.push(keeper);
+    let report = machine.run();
+    let reason = report.guest("greedy")["reason"]
+        .as_str()
+        .expect("a text")
+        .to_string();
+    assert_eq!(
+        reason,
+        "could not start: the host has too little free memory to load it"
+    );
+    assert_eq!(report.guest("modest")["reason"], "finished");
+    assert_eq!(report.stats()["host"]["frames_guests"], 0);
+}
+
+#[test]
+fn a_damaged_image_is_found_before_a_guest_runs_it() {
+    let machine = Machine::new(vec![(guest("a"), vec![])]);
+    let report = machine.run_damaged(1);
+    let reason = report.guest("a")["reason"].as_str().expect("a text").to_string();
+    assert!(reason.contains("SectionChecksum"), "{reason}");
+}

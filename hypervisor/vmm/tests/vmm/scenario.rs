@@ -107,7 +107,16 @@ impl Machine {
         report
     }
 
+    /// Runs it with one byte of this page of the bundle flipped.
+    pub fn run_damaged(self, page: usize) -> Report {
+        self.run_with(|bundle| bundle[page * 4096 + 2000] ^= 1)
+    }
+
     pub fn run_unchecked(self) -> Report {
+        self.run_with(|_| {})
+    }
+
+    fn run_with(self, damage: impl FnOnce(&mut [u8])) -> Report {
         let config = encode(&self.config).expect("encodes");
         let mut writer = BundleWriter::new();
         writer
@@ -124,7 +133,8 @@ impl Machine {
         writer
             .add(SectionKind::Hypervisor, "hypervisor", vec![9; 9000])
             .expect("fits");
-        let bundle = writer.finish();
+        let mut bundle = writer.finish();
+        damage(&mut bundle);
         let mut platform = FakePlatform::new(self.memory_bytes, self.programs);
         let start = usize::try_from(BUNDLE).expect("small");
         platform.memory.0[start..start + bundle.len()].copy_from_slice(&bundle);
