@@ -169,6 +169,10 @@ fn hear(
     loop {
         match emulator.next(Instant::now() + BEAT) {
             Said::Line(line) => {
+                // What was typed comes before its answer.
+                if let Some(console) = &mut console {
+                    listener.echo(&console.echo());
+                }
                 let record = Record::parse(&line);
                 transcript.add(&record);
                 listener.record(&record);

@@ -6,10 +6,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
 use pleat_bundle::config::{MAX_GUESTS, MAX_STEPS, MAX_UNTIL, OnReboot, Pages};
-use regex::Regex;
 use toml::Spanned;
 
-use super::expect::{Bound, Expectation, GuestExpectation, Outcome};
+use super::check_expect::expect;
 use super::names::{PROCESSORS, check_name, choose};
 use super::{
     Boot, GuestSpec, Initramfs, Kernel, LINUX_COMMAND_LINE, MachineKind, MachineSpec, Scenario, StepSpec,
@@ -17,8 +16,8 @@ use super::{
 };
 
 /// One mistake: where, and what is wrong and allowed.
-type Mistake = (Option<Range<usize>>, String);
-type Checked<T> = Result<T, Mistake>;
+pub(super) type Mistake = (Option<Range<usize>>, String);
+pub(super) type Checked<T> = Result<T, Mistake>;
 
 /// Reads and checks a file. `root` is the workspace, for the names of test kernels.
 pub fn read(file: &Path, shown: &str, root: &Path) -> Result<Scenario> {
@@ -81,11 +80,7 @@ pub fn parse(text: &str, file: &Path, root: &Path) -> Checked<Scenario> {
             .iter()
             .map(|step| self::step(step, &names))
             .collect::<Checked<_>>()?,
-        expect: raw
-            .expect
-            .as_ref()
-            .map(|expect| self::expect(expect, &names))
-            .transpose()?,
+        expect: raw.expect.as_ref().map(|raw| expect(raw, &names)).transpose()?,
         guests,
     })
 }
@@ -100,11 +95,11 @@ fn line_of(text: &str, offset: usize) -> usize {
         + 1
 }
 
-fn at<T, V>(value: &Spanned<V>, check: impl FnOnce(&V) -> Result<T, String>) -> Checked<T> {
+pub(super) fn at<T, V>(value: &Spanned<V>, check: impl FnOnce(&V) -> Result<T, String>) -> Checked<T> {
     check(value.get_ref()).map_err(|message| (Some(value.span()), message))
 }
 
-fn optional<T>(
+pub(super) fn optional<T>(
     value: &Option<Spanned<String>>,
     check: impl FnOnce(&str) -> Result<T, String>,
 ) -> Checked<Option<T>> {
@@ -114,7 +109,7 @@ fn optional<T>(
         .transpose()
 }
 
-fn event_name(name: &Spanned<String>) -> Checked<String> {
+pub(super) fn event_name(name: &Spanned<String>) -> Checked<String> {
     at(name, |name| check_name("an event", name).map(|()| name.clone()))
 }
 
@@ -343,7 +338,7 @@ fn guest_event(text: &str, guests: &[&str]) -> Result<When, String> {
     })
 }
 
-fn known_guest(name: &str, guests: &[&str]) -> Result<(), String> {
+pub(super) fn known_guest(name: &str, guests: &[&str]) -> Result<(), String> {
     if guests.contains(&name) {
         return Ok(());
     }
@@ -351,70 +346,4 @@ fn known_guest(name: &str, guests: &[&str]) -> Result<(), String> {
         "there is no guest `{name}`; there are: {}",
         guests.join(", ")
     ))
-}
-
-fn expect(raw: &raw::Expect, guests: &[&str]) -> Checked<Expectation> {
-    let outcomes = [
-        ("ok", Outcome::Ok),
-        ("failed", Outcome::Failed),
-        ("cannot-run", Outcome::CannotRun),
-    ];
-    let guest = |(name, raw): (&Spanned<String>, &raw::GuestExpect)| {
-        at(name, |name| known_guest(name, guests))?;
-        Ok((name.get_ref().clone(), guest_expectation(raw)?))
-    };
-    let field = |(path, raw): (&Spanned<String>, &raw::Bound)| {
-        at(path, |path| match path.starts_with('/') {
-            true => Ok(()),
-            false => Err(format!(
-                "`{path}` is no path into the statistics record; write \"/host/frames_guests\""
-            )),
-        })?;
-        Ok((path.get_ref().clone(), at(path, |_| bound(raw))?))
-    };
-    Ok(Expectation {
-        outcome: optional(&raw.outcome, |word| choose("outcome", word, &outcomes))?.unwrap_or_default(),
-        text: raw.text.clone(),
-        regex: patterns(&raw.regex)?,
-        forbid: patterns(&raw.forbid)?,
-        statistics: raw.statistics.iter().map(field).collect::<Checked<_>>()?,
-        guests: raw.guest.iter().map(guest).collect::<Checked<_>>()?,
-    })
-}
-
-fn guest_expectation(raw: &raw::GuestExpect) -> Checked<GuestExpectation> {
-    let states = ["running", "halted", "stopped", "crashed"].map(|state| (state, state));
-    let measure = |(name, raw): (&String, &raw::Bound)| {
-        let bound = bound(raw).map_err(|message| (None, format!("measure `{name}`: {message}")))?;
-        Ok((name.clone(), bound))
-    };
-    Ok(GuestExpectation {
-        state: optional(&raw.state, |word| choose("state of a guest", word, &states))?.map(str::to_owned),
-        reason: raw.reason.clone(),
-        events: raw.events.iter().map(event_name).collect::<Checked<_>>()?,
-        text: raw.text.clone(),
-        regex: patterns(&raw.regex)?,
-        measures: raw.measures.iter().map(measure).collect::<Checked<_>>()?,
-    })
-}
-
-fn patterns(raw: &[Spanned<String>]) -> Checked<Vec<Regex>> {
-    let pattern =
-        |text: &String| Regex::new(text).map_err(|error| format!("`{text}` is no pattern: {error}"));
-    raw.iter().map(|text| at(text, pattern)).collect()
-}
-
-fn bound(raw: &raw::Bound) -> Result<Bound, String> {
-    if raw.min.is_none() && raw.max.is_none() && raw.equals.is_none() {
-        return Err("a bound needs at least one of `min`, `max` and `equals`".to_owned());
-    }
-    let equals = raw
-        .equals
-        .as_ref()
-        .map(|value| serde_json::to_value(value).map_err(|error| error.to_string()));
-    Ok(Bound {
-        min: raw.min,
-        max: raw.max,
-        equals: equals.transpose()?,
-    })
 }

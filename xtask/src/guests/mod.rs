@@ -3,6 +3,7 @@
 //! [`raw`] is its form, [`check`] turns it into a [`Scenario`] or into messages with file and line.
 
 mod check;
+mod check_expect;
 mod expect;
 mod names;
 mod raw;

@@ -1,5 +1,6 @@
 //! The record stream: JSON lines from the hypervisor, raw text from whoever ran before it.
 
+mod escapes;
 mod record;
 mod transcript;
 mod view;

@@ -1,9 +1,11 @@
 //! The live view: every guest in its own colour and behind its name, the host beside them.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 
 use crossterm::style::{Color, Stylize};
 
+use super::escapes::Cleaner;
 use super::{Kind, Record};
 use crate::session::Listener;
 
@@ -23,6 +25,7 @@ pub struct View<W> {
     lines: Lines,
     has_colour: bool,
     guests: Vec<String>,
+    cleaners: BTreeMap<String, Cleaner>,
     /// Who wrote the line that is not finished yet.
     open: Option<String>,
 }
@@ -49,6 +52,7 @@ impl<W: Write> View<W> {
             lines,
             has_colour,
             guests,
+            cleaners: BTreeMap::new(),
             open: None,
         }
     }
@@ -111,6 +115,7 @@ impl<W: Write> View<W> {
     /// A chunk of a guest's output: continues its line if nobody wrote in between.
     fn chunk(&mut self, guest: &str, text: &str) {
         let colour = self.colour(guest);
+        let text = self.cleaners.entry(guest.to_owned()).or_default().clean(text);
         for piece in text.split_inclusive('\n') {
             if self.open.as_deref() != Some(guest) {
                 self.close();
