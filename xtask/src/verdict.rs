@@ -12,7 +12,8 @@ pub fn failures(scenario: &Scenario, transcript: &Transcript, ending: Ending) ->
     let expect = scenario.expect.clone().unwrap_or_default();
     let mut failures = ending_failures(scenario, transcript, ending, expect.outcome);
     // Where nothing could run, that the guests said nothing is no news.
-    if transcript.cannot_run().is_none() && expect.outcome != Outcome::CannotRun {
+    let has_guests = !matches!(expect.outcome, Outcome::CannotRun | Outcome::Crash);
+    if transcript.cannot_run().is_none() && has_guests {
         failures.extend(guest_failures(scenario, transcript, &expect, ending));
     }
     failures.extend(text_failures(
@@ -37,12 +38,14 @@ fn ending_failures(
     expected: Outcome,
 ) -> Vec<String> {
     let mut failures = Vec::new();
-    if let Some(crash) = transcript.crash() {
-        failures.push(format!("the hypervisor crashed: {crash}"));
+    match (expected, transcript.crash()) {
+        (Outcome::Crash, None) => failures.push("the hypervisor did not crash, and should have".to_owned()),
+        (Outcome::Crash, Some(_)) | (_, None) => {}
+        (_, Some(crash)) => failures.push(format!("the hypervisor crashed: {crash}")),
     }
     match (expected, transcript.cannot_run()) {
         (Outcome::CannotRun, None) => failures.push("Pleat did not say what this processor lacks".to_owned()),
-        (Outcome::Ok | Outcome::Failed, Some(line)) => failures.push(line.to_owned()),
+        (Outcome::Ok | Outcome::Failed | Outcome::Crash, Some(line)) => failures.push(line.to_owned()),
         _ => {}
     }
     match ending {
@@ -66,7 +69,7 @@ fn ending_failures(
             failures.push("Pleat reports success, and a failure was expected".to_owned());
         }
         (None, _) if needs_end => {
-            failures.push("the emulator ended before Pleat had reported an end".to_owned())
+            failures.push("the emulator ended before Pleat had reported an end".to_owned());
         }
         _ => {}
     }

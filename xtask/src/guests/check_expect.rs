@@ -14,6 +14,7 @@ pub fn expect(raw: &raw::Expect, guests: &[&str]) -> Checked<Expectation> {
         ("ok", Outcome::Ok),
         ("failed", Outcome::Failed),
         ("cannot-run", Outcome::CannotRun),
+        ("crash", Outcome::Crash),
     ];
     let guest = |(name, raw): (&Spanned<String>, &raw::GuestExpect)| {
         at(name, |name| known_guest(name, guests))?;

@@ -15,6 +15,8 @@ pub enum Outcome {
     Failed,
     /// Pleat says that this processor lacks something.
     CannotRun,
+    /// Pleat ends in a crash record.
+    Crash,
 }
 
 /// Everything a scenario expects.
