@@ -3,7 +3,7 @@
 use core::arch::x86_64::__cpuid_count;
 use core::cell::OnceCell;
 
-use pleat_types::{CpuidResult, Exit, GuestId, Hfn, Platform, Tsc};
+use pleat_types::{CpuidResult, Exit, GuestId, Hfn, Platform, Provocation, Tsc};
 
 use crate::boot::MemoryMap;
 use crate::cpu::{rdtsc, wait_for_interrupt};
@@ -109,5 +109,9 @@ impl Platform for Board {
 
     fn stream_write(&mut self, bytes: &[u8]) {
         self.stream.write(bytes);
+    }
+
+    fn provoke(&mut self, how: Provocation) -> ! {
+        crate::provoke::provoke(how)
     }
 }

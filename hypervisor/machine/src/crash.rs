@@ -57,7 +57,7 @@ pub fn on_exception(
 ) -> ! {
     begin();
     let name = EXCEPTIONS.get(usize::from(vector)).unwrap_or(&"exception");
-    print(format_args!("PLEAT CRASH: {name} (vector {vector}), error code {error_code:x?}\n"));
+    print(format_args!("PLEAT CRASH: {name} (vector {vector}), error code {:#x}\n", error_code.unwrap_or(0)));
     print_registers(frame, registers);
     print_backtrace(frame.rip, registers.low[2]);
     end()
@@ -121,7 +121,7 @@ fn print_backtrace(rip: u64, frame_pointer: u64) {
         if return_address < start || return_address >= end {
             break;
         }
-        print_address(return_address);
+        print_return(return_address);
         if next <= frame {
             break;
         }
@@ -137,8 +137,21 @@ fn print_backtrace(rip: u64, frame_pointer: u64) {
 }
 
 fn print_address(address: u64) {
-    match SYMBOLS.get().and_then(|symbols| symbols.lookup(address)) {
-        Some(symbol) => print(format_args!("  {address:#x}  {}+{:#x}\n", symbol.name, symbol.offset)),
+    print_symbol(address, address);
+}
+
+/// A call that does not return can be the last instruction of its function: the return address is then
+/// the next function's, and the byte before it is the caller's.
+fn print_return(address: u64) {
+    print_symbol(address, address - 1);
+}
+
+fn print_symbol(address: u64, inside: u64) {
+    match SYMBOLS.get().and_then(|symbols| symbols.lookup(inside)) {
+        Some(symbol) => {
+            let offset = symbol.offset + (address - inside);
+            print(format_args!("  {address:#x}  {}+{offset:#x}\n", symbol.name));
+        }
         None => print(format_args!("  {address:#x}\n")),
     }
 }

@@ -19,6 +19,7 @@ mod log_sink;
 mod paging;
 mod power;
 mod processor;
+mod provoke;
 mod serial;
 mod trace;
 mod traps;

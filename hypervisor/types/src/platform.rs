@@ -54,6 +54,21 @@ pub trait FrameMemory {
     fn store_entry(&mut self, table: Hfn, index: usize, value: u64);
 }
 
+/// Ways to bring the hypervisor itself down on purpose, to see that it is noticed and recorded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Provocation {
+    /// A check of its own fails.
+    Panic,
+    /// It reads address 0.
+    ReadNull,
+    /// It writes to its own code.
+    WriteCode,
+    /// It executes its own data.
+    ExecuteData,
+    /// It runs out of stack.
+    OverflowStack,
+}
+
 /// The board: processor, clock, memory and the way out.
 pub trait Platform {
     /// A virtual processor of this platform.
@@ -91,4 +106,6 @@ pub trait Platform {
     fn console_write(&mut self, text: &[u8]);
     /// Bytes for programs: the record stream (port 0xE9 where it exists, else COM2). Waits if it must.
     fn stream_write(&mut self, bytes: &[u8]);
+    /// Brings the hypervisor down in this way: it ends in a crash record.
+    fn provoke(&mut self, how: Provocation) -> !;
 }

@@ -1,6 +1,7 @@
 //! What one can type at the console.
 
 use core::fmt;
+use pleat_types::Provocation;
 
 /// A command, with the guest's name where it needs one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -14,6 +15,7 @@ pub(crate) enum Command<'t> {
     Pause(&'t str),
     Resume(&'t str),
     Attach(&'t str),
+    Crash(Provocation),
     Quit,
 }
 
@@ -24,12 +26,14 @@ pub(crate) enum CommandError<'t> {
     Unknown(&'t str),
     /// The command needs the name of a guest.
     MissingGuest(&'t str),
+    /// There is no such way to crash.
+    UnknownCrash,
     /// The command takes no more words.
     Surplus(&'t str),
 }
 
 /// The commands with their argument and their explanation, for `help`.
-pub(crate) const HELP: [(&str, &str, &str); 10] = [
+pub(crate) const HELP: [(&str, &str, &str); 11] = [
     ("help", "", "this list"),
     (
         "guests",
@@ -55,6 +59,11 @@ pub(crate) const HELP: [(&str, &str, &str); 10] = [
         "GUEST",
         "type at a guest's serial console; Ctrl-] detaches",
     ),
+    (
+        "crash",
+        "HOW",
+        "bring Pleat itself down, to see its crash record",
+    ),
     ("quit", "", "end the run: statistics, then power off"),
 ];
 
@@ -79,12 +88,27 @@ pub(crate) fn parse(line: &str) -> Result<Command<'_>, CommandError<'_>> {
         "pause" => guest.map(Command::Pause),
         "resume" => guest.map(Command::Resume),
         "attach" => guest.map(Command::Attach),
+        "crash" => provocation(argument).map(Command::Crash),
         _ => Err(CommandError::Unknown(name)),
     }?;
     match words.next() {
         None => Ok(command),
         Some(word) => Err(CommandError::Surplus(word)),
     }
+}
+
+/// The words for ways to crash.
+const CRASHES: [(&str, Provocation); 5] = [
+    ("panic", Provocation::Panic),
+    ("read-null", Provocation::ReadNull),
+    ("write-code", Provocation::WriteCode),
+    ("execute-data", Provocation::ExecuteData),
+    ("overflow-stack", Provocation::OverflowStack),
+];
+
+fn provocation<'t>(word: Option<&str>) -> Result<Provocation, CommandError<'t>> {
+    let known = CRASHES.iter().find(|(name, _)| Some(*name) == word);
+    known.map(|(_, how)| *how).ok_or(CommandError::UnknownCrash)
 }
 
 impl fmt::Display for CommandError<'_> {
@@ -99,6 +123,10 @@ impl fmt::Display for CommandError<'_> {
             }
             Self::MissingGuest(command) => {
                 write!(f, "`{command}` needs the name of a guest: {command} GUEST")
+            }
+            Self::UnknownCrash => {
+                f.write_str("`crash` needs to be told how:")?;
+                CRASHES.iter().try_for_each(|(name, _)| write!(f, " {name}"))
             }
             Self::Surplus(word) => write!(f, "`{word}` is one word too many"),
         }
@@ -118,6 +146,8 @@ mod tests {
         assert_eq!(parse("kill"), Err(CommandError::MissingGuest("kill")));
         assert_eq!(parse("audit now"), Err(CommandError::Surplus("now")));
         assert_eq!(parse("kill a b"), Err(CommandError::Surplus("b")));
+        assert_eq!(parse("crash write-code"), Ok(Command::Crash(Provocation::WriteCode)));
+        assert_eq!(parse("crash softly"), Err(CommandError::UnknownCrash));
     }
 
     #[test]
@@ -125,7 +155,12 @@ mod tests {
         let text = parse("frobnicate").expect_err("unknown").to_string();
         for (name, argument, _) in HELP {
             assert!(text.contains(name), "{text}");
-            let line = std::format!("{name} {}", if argument.is_empty() { "" } else { "x" });
+            let word = match argument {
+                "" => "",
+                "HOW" => "panic",
+                _ => "x",
+            };
+            let line = std::format!("{name} {word}");
             assert!(parse(&line).is_ok(), "{line}");
         }
     }

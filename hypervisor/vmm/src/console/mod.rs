@@ -85,6 +85,7 @@ impl<P: Platform> Hypervisor<P> {
             Command::Pause(name) => self.with_guest(name, Self::pause),
             Command::Resume(name) => self.with_guest(name, Self::resume),
             Command::Attach(name) => self.with_guest(name, Self::attach),
+            Command::Crash(how) => self.host.platform.provoke(how),
         }
     }
 

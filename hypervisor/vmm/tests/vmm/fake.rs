@@ -2,7 +2,7 @@
 
 use pleat_types::{
     Access, CpuidResult, EptViolation, Event, Exit, FRAME_SIZE, FrameMemory, Gpa, Gpr, GuestId, Hfn, Hpa,
-    Injection, Platform, PortAccess, PortSize, Registers, Tsc, Vcpu,
+    Injection, Platform, PortAccess, PortSize, Provocation, Registers, Tsc, Vcpu,
 };
 
 /// Ticks for every entry, and for every step of a program.
@@ -289,6 +289,10 @@ impl Platform for FakePlatform {
     type Vcpu = FakeVcpu;
     type Memory = FakeMemory;
     const VCPU_FRAMES: usize = 3;
+
+    fn provoke(&mut self, how: Provocation) -> ! {
+        panic!("provoked: {how:?}");
+    }
 
     fn new_vcpu(&mut self, guest: GuestId, frames: &[Hfn], eptp: u64) -> FakeVcpu {
         assert_eq!(frames.len(), Self::VCPU_FRAMES);
