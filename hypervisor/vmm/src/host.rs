@@ -2,7 +2,7 @@
 
 use crate::frames::FramePool;
 use crate::guest::{Guest, Reported};
-use crate::output::{EventName, Printed};
+use crate::output::{CHUNK, EventName, Printed};
 use crate::stream::Record;
 use arrayvec::{ArrayString, ArrayVec};
 use core::fmt::{self, Write};
@@ -118,10 +118,13 @@ impl<P: Platform> Host<P> {
             self.platform.console_write(guest.output.chunk());
         } else if self.shows_output && self.attached.is_none() {
             for line in guest.output.chunk().split_inclusive(|byte| *byte == b'\n') {
+                // Nobody attached to this guest: its escape sequences do not reach the terminal.
+                let plain = |byte: &u8| if byte.is_ascii_control() { b'.' } else { *byte };
+                let text: ArrayVec<u8, CHUNK> = line.trim_ascii_end().iter().map(plain).collect();
                 self.platform.console_write(b"\r");
                 self.platform.console_write(guest.config.name.as_bytes());
                 self.platform.console_write(b"| ");
-                self.platform.console_write(line.trim_ascii_end());
+                self.platform.console_write(&text);
                 self.platform.console_write(b"\r\n");
             }
         }

@@ -8,7 +8,7 @@ use pleat_bundle::config::MAX_NAME;
 use pleat_types::hypercall::CONSOLE_EVENT_PREFIX;
 
 /// Bytes in a chunk.
-const CHUNK: usize = 256;
+pub(crate) const CHUNK: usize = 256;
 /// The longest line that can report an event.
 const LINE: usize = CONSOLE_EVENT_PREFIX.len() + MAX_NAME + 2;
 

@@ -163,3 +163,18 @@ fn the_whole_record_is_what_the_types_say() {
     assert_eq!(host["frames_total"], sum);
     assert_eq!(report.guest("a")["event_ticks"].as_array().map(Vec::len), Some(1));
 }
+
+#[test]
+fn output_of_guests_is_told_apart_and_harmless() {
+    let program = [print("one\x1b[2Jtwo\r\nthree"), vec![exits(Exit::Hlt)]].concat();
+    let mut machine = Machine::new(vec![(guest("a"), program)]);
+    machine.config.is_interactive = true;
+    machine.config.for_ms = Some(1);
+    let report = machine.run();
+    let console = String::from_utf8_lossy(&report.platform.console).into_owned();
+    assert!(
+        console.contains("\ra| one.[2Jtwo\r\n\ra| three\r\n"),
+        "{console:?}"
+    );
+    assert_eq!(report.output("a"), "one\x1b[2Jtwo\r\nthree");
+}
