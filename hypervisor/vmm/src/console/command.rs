@@ -59,11 +59,7 @@ pub(crate) const HELP: [(&str, &str, &str); 11] = [
         "GUEST",
         "type at a guest's serial console; Ctrl-] detaches",
     ),
-    (
-        "crash",
-        "HOW",
-        "bring Pleat itself down, to see its crash record",
-    ),
+    ("crash", "HOW", "bring Pleat itself down, to see its crash record"),
     ("quit", "", "end the run: statistics, then power off"),
 ];
 
@@ -146,7 +142,10 @@ mod tests {
         assert_eq!(parse("kill"), Err(CommandError::MissingGuest("kill")));
         assert_eq!(parse("audit now"), Err(CommandError::Surplus("now")));
         assert_eq!(parse("kill a b"), Err(CommandError::Surplus("b")));
-        assert_eq!(parse("crash write-code"), Ok(Command::Crash(Provocation::WriteCode)));
+        assert_eq!(
+            parse("crash write-code"),
+            Ok(Command::Crash(Provocation::WriteCode))
+        );
         assert_eq!(parse("crash softly"), Err(CommandError::UnknownCrash));
     }
 
