@@ -97,9 +97,8 @@ pub fn run(
 ) -> Result<Outcome> {
     let kind = machine::choose(wish)?;
     let directory = context.paths.fresh_run(&scenario.name)?;
-    let tsc_hz = (kind == Kind::Bochs).then_some(BOCHS_HZ);
     let options = BootOptions {
-        tsc_hz,
+        tsc_hz: (kind == Kind::Bochs).then_some(BOCHS_HZ),
         is_interactive: console.is_some(),
     };
     let files = build::pack(context, scenario, options, &directory)?;
@@ -107,37 +106,29 @@ pub fn run(
         Boot::Rom => None,
         Boot::Iso => Some(crate::image::make(context, &files, &directory.join("pleat.iso"))?),
     };
-    let media = iso.as_deref().map_or(Media::Rom(&files), Media::Iso);
-    let console_port = console.as_ref().map(Console::port);
     let start = Start {
         spec: &scenario.machine,
-        media,
+        media: iso.as_deref().map_or(Media::Rom(&files), Media::Iso),
         directory: &directory,
-        console_port,
+        console_port: console.as_ref().map(Console::port),
     };
     let began = Instant::now();
     let emulator = machine::start(context, kind, &start)?;
     if let Some(console) = &mut console {
         console.connect()?;
     }
+    let limit = Duration::from_secs(scenario.machine.wall_seconds);
+    let limit = console.is_none().then(|| began + limit);
     let mut transcript = Transcript::default();
-    let limit = console
-        .is_none()
-        .then(|| began + Duration::from_secs(scenario.machine.wall_seconds));
     let ending = hear(&emulator, limit, console.as_mut(), &mut transcript, listener);
-    if ending == Ending::ByItself {
-        emulator.finish(PATIENCE);
+    let patience = if ending == Ending::ByItself {
+        PATIENCE
     } else {
-        drop(emulator);
-    }
+        Duration::ZERO
+    };
+    emulator.finish(patience);
     drop(console);
-    transcript
-        .write_logs(&directory)
-        .context("cannot write the logs")?;
-    let mut failures = verdict::failures(scenario, &transcript, ending);
-    if !failures.is_empty() && transcript.end.is_none() {
-        failures.extend(last_words(&directory));
-    }
+    let failures = judge(scenario, &transcript, ending, &directory)?;
     Ok(Outcome {
         kind,
         transcript,
@@ -145,6 +136,23 @@ pub fn run(
         took: began.elapsed(),
         directory,
     })
+}
+
+/// Writes what was said into the run's directory, and says what is wrong.
+fn judge(
+    scenario: &Scenario,
+    transcript: &Transcript,
+    ending: Ending,
+    directory: &Path,
+) -> Result<Vec<String>> {
+    transcript
+        .write_logs(directory)
+        .context("cannot write the logs")?;
+    let mut failures = verdict::failures(scenario, transcript, ending);
+    if !failures.is_empty() && transcript.end.is_none() {
+        failures.extend(last_words(directory));
+    }
+    Ok(failures)
 }
 
 /// What the emulator itself said last, where nobody else can say why a run ended.

@@ -36,12 +36,7 @@ pub fn parse(text: &str, file: &Path, root: &Path) -> Checked<Scenario> {
         directory: file.parent().unwrap_or(Path::new(".")),
         root,
     };
-    if raw.guest.len() > MAX_GUESTS {
-        return Err((
-            Some(raw.guest[MAX_GUESTS].span()),
-            format!("a machine runs at most {MAX_GUESTS} guests"),
-        ));
-    }
+    check_counts(&raw)?;
     let guests: Vec<GuestSpec> = raw
         .guest
         .iter()
@@ -49,24 +44,6 @@ pub fn parse(text: &str, file: &Path, root: &Path) -> Checked<Scenario> {
         .collect::<Checked<_>>()?;
     check_unique(&raw.guest)?;
     let machine = machine(&raw.machine)?;
-    if guests.is_empty() {
-        return Err((
-            None,
-            "there is no guest; describe at least one in a [[guest]] table".to_owned(),
-        ));
-    }
-    if raw.run.until.len() > MAX_UNTIL {
-        return Err((
-            Some(raw.run.until[MAX_UNTIL].span()),
-            format!("a run waits for at most {MAX_UNTIL} events"),
-        ));
-    }
-    if raw.script.len() > MAX_STEPS {
-        return Err((
-            Some(raw.script[MAX_STEPS].span()),
-            format!("a script has at most {MAX_STEPS} steps"),
-        ));
-    }
     let names: Vec<&str> = guests.iter().map(|guest| guest.name.as_str()).collect();
     Ok(Scenario {
         name: super::name_of(file),
@@ -83,6 +60,30 @@ pub fn parse(text: &str, file: &Path, root: &Path) -> Checked<Scenario> {
         expect: raw.expect.as_ref().map(|raw| expect(raw, &names)).transpose()?,
         guests,
     })
+}
+
+/// What a configuration record has room for.
+fn check_counts(raw: &raw::File) -> Checked<()> {
+    let surplus = |span: Option<Range<usize>>, message: String| match span {
+        Some(span) => Err((Some(span), message)),
+        None => Ok(()),
+    };
+    if raw.guest.is_empty() {
+        let message = "there is no guest; describe at least one in a [[guest]] table";
+        return Err((None, message.to_owned()));
+    }
+    surplus(
+        raw.guest.get(MAX_GUESTS).map(Spanned::span),
+        format!("a machine runs at most {MAX_GUESTS} guests"),
+    )?;
+    surplus(
+        raw.run.until.get(MAX_UNTIL).map(Spanned::span),
+        format!("a run waits for at most {MAX_UNTIL} events"),
+    )?;
+    surplus(
+        raw.script.get(MAX_STEPS).map(Spanned::span),
+        format!("a script has at most {MAX_STEPS} steps"),
+    )
 }
 
 /// The line (from 1) of a byte offset.

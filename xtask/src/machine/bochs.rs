@@ -50,40 +50,13 @@ pub fn start(session: &Session, start: &Start<'_>) -> Result<Emulator> {
 }
 
 fn configuration(bochs: &Found, start: &Start<'_>) -> Result<String> {
-    let spec = start.spec;
-    let mut rc = String::new();
+    let mut rc = String::from(FIXED);
     let mut line = |text: String| writeln!(rc, "{text}");
-    line("display_library: term".to_owned())?;
-    line(format!("megs: {}", spec.memory_mib))?;
-    match start.media {
-        Media::Rom(files) => {
-            line(format!("romimage: file={}", files.rom.display()))?;
-            line(format!(
-                "optramimage1: file={}, address={:#x}",
-                files.bundle.display(),
-                pleat_bundle::handover::BUNDLE_BASE
-            ))?;
-        }
-        Media::Iso(iso) => {
-            line(format!(
-                "romimage: file={}",
-                bochs.file("/usr/share/bochs/BIOS-bochs-latest").display()
-            ))?;
-            line(format!(
-                "vgaromimage: file={}",
-                bochs.file("/usr/share/vgabios/vgabios.bin").display()
-            ))?;
-            line("ata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14".to_owned())?;
-            line(format!(
-                "ata0-master: type=cdrom, path={}, status=inserted",
-                iso.display()
-            ))?;
-            line("boot: cdrom".to_owned())?;
-        }
-    }
+    line(format!("megs: {}", start.spec.memory_mib))?;
+    line(media(bochs, start))?;
+    let model = &start.spec.processor;
     line(format!(
-        "cpu: model={}, count=1, ips={BOCHS_HZ}, reset_on_triple_fault=0, ignore_bad_msrs=0",
-        spec.processor
+        "cpu: model={model}, count=1, ips={BOCHS_HZ}, reset_on_triple_fault=0, ignore_bad_msrs=0"
     ))?;
     // Without a person, time is not coupled to the world's: the same inputs give the same instruction
     // stream, and idle guests cost nothing. With one, an idle second must not be over in no time.
@@ -92,20 +65,41 @@ fn configuration(bochs: &Found, start: &Start<'_>) -> Result<String> {
         None => format!("sync=none, time0={CLOCK_START}"),
     };
     line(format!("clock: {clock}"))?;
-    line("port_e9_hack: enabled=1".to_owned())?;
-    match start.console_port {
-        Some(port) => line(format!(
-            "com1: enabled=1, mode=socket-client, dev=localhost:{port}"
-        ))?,
-        None => line("com1: enabled=1, mode=file, dev=com1.out".to_owned())?,
-    }
-    line("com2: enabled=1, mode=file, dev=com2.out".to_owned())?;
-    line("log: bochs.log".to_owned())?;
-    line("panic: action=fatal".to_owned())?;
-    line("error: action=report".to_owned())?;
-    line("info: action=ignore".to_owned())?;
-    line("debug: action=ignore".to_owned())?;
+    let console = match start.console_port {
+        Some(port) => format!("mode=socket-client, dev=localhost:{port}"),
+        None => "mode=file, dev=com1.out".to_owned(),
+    };
+    line(format!("com1: enabled=1, {console}"))?;
     Ok(rc)
+}
+
+/// What is the same for every machine.
+const FIXED: &str = "display_library: term
+port_e9_hack: enabled=1
+com2: enabled=1, mode=file, dev=com2.out
+log: bochs.log
+panic: action=fatal
+error: action=report
+info: action=ignore
+debug: action=ignore
+";
+
+fn media(bochs: &Found, start: &Start<'_>) -> String {
+    match start.media {
+        Media::Rom(files) => format!(
+            "romimage: file={}\noptramimage1: file={}, address={:#x}",
+            files.rom.display(),
+            files.bundle.display(),
+            pleat_bundle::handover::BUNDLE_BASE
+        ),
+        Media::Iso(iso) => format!(
+            "romimage: file={}\nvgaromimage: file={}\nata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14\n\
+             ata0-master: type=cdrom, path={}, status=inserted\nboot: cdrom",
+            bochs.file("/usr/share/bochs/BIOS-bochs-latest").display(),
+            bochs.file("/usr/share/vgabios/vgabios.bin").display(),
+            iso.display()
+        ),
+    }
 }
 
 /// The debugger's banner and prompt come before the stream, its last word after it.

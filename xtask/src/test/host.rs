@@ -1,10 +1,11 @@
 //! The tests that need no machine: `cargo test` of the whole workspace.
 
-use std::io::{BufRead, BufReader};
-use std::process::Stdio;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{ExitStatus, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
+use indicatif::ProgressBar;
 
 use super::Report;
 use crate::context::Context;
@@ -17,36 +18,7 @@ const SHOWN_LINES: usize = 60;
 pub fn run(context: &Context) -> Result<Report> {
     let began = Instant::now();
     let bar = progress::spinner("running the host tests");
-    let mut command = process::cargo();
-    command
-        .current_dir(&context.paths.root)
-        .args(["test", "--workspace", "--locked", "--no-fail-fast"]);
-    let mut child = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        // One stream, so that what failed stands beside what it is part of.
-        .stderr(Stdio::piped())
-        .spawn()
-        .context("cannot start cargo")?;
-    let errors = child.stderr.take().context("cargo has no standard error")?;
-    let building = bar.clone();
-    let reader = std::thread::spawn(move || {
-        let mut said = String::new();
-        for line in BufReader::new(errors).lines().map_while(Result::ok) {
-            building.set_message(line.trim().to_owned());
-            said.push_str(&line);
-            said.push('\n');
-        }
-        said
-    });
-    let mut said = String::new();
-    let output = child.stdout.take().map(BufReader::new);
-    for line in output.into_iter().flat_map(BufRead::lines).map_while(Result::ok) {
-        said.push_str(&line);
-        said.push('\n');
-    }
-    let status = child.wait().context("cannot wait for cargo")?;
-    let errors = reader.join().unwrap_or_default();
+    let (status, said, errors) = cargo_test(context, &bar)?;
     bar.finish_and_clear();
     let (passed, failed) = count(&said);
     let is_good = status.success() && failed == 0 && passed > 0;
@@ -65,6 +37,36 @@ pub fn run(context: &Context) -> Result<Report> {
         took: began.elapsed(),
         details,
     })
+}
+
+/// Runs `cargo test`; returns how it ended, what the tests said, and what Cargo said.
+fn cargo_test(context: &Context, bar: &ProgressBar) -> Result<(ExitStatus, String, String)> {
+    let mut command = process::cargo();
+    command
+        .current_dir(&context.paths.root)
+        .args(["test", "--workspace", "--locked", "--no-fail-fast"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().context("cannot start cargo")?;
+    let errors = child.stderr.take().context("cargo has no standard error")?;
+    let output = child.stdout.take().context("cargo has no standard output")?;
+    let bar = bar.clone();
+    // Both are read at once, or one of them would fill up and stop Cargo.
+    let reader = std::thread::spawn(move || collect(errors, |line| bar.set_message(line.trim().to_owned())));
+    let said = collect(output, |_| {});
+    let status = child.wait().context("cannot wait for cargo")?;
+    Ok((status, said, reader.join().unwrap_or_default()))
+}
+
+fn collect(output: impl Read, mut show: impl FnMut(&str)) -> String {
+    let mut said = String::new();
+    for line in BufReader::new(output).lines().map_while(Result::ok) {
+        show(&line);
+        said.push_str(&line);
+        said.push('\n');
+    }
+    said
 }
 
 fn details(said: &str, errors: &str, passed: u64) -> String {
