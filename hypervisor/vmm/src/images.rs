@@ -8,7 +8,7 @@ use crate::host::Host;
 use arrayvec::ArrayVec;
 use pleat_bundle::config::{OnReboot, RunConfig};
 use pleat_bundle::header::MAX_SECTIONS;
-use pleat_bundle::{BundleError, Header, PAGE_SIZE, Section, SectionCheck, SectionKind};
+use pleat_bundle::{BundleError, Header, PAGE_SIZE, Section, SectionCheck};
 use pleat_types::{FrameMemory, Hfn, Hpa, Platform};
 
 /// One section of the bundle.
@@ -56,8 +56,7 @@ impl Images {
         let image = |section: &Section| Image {
             section: *section,
             users: 0,
-            // A crash record names functions by them.
-            is_kept: section.kind == SectionKind::Symbols,
+            is_kept: false,
             is_verified: false,
         };
         let end = base.hfn().get() + header.total_bytes().div_ceil(PAGE_SIZE as u64);
