@@ -4,7 +4,7 @@ use pleat_types::{GuestId, Hfn};
 
 use super::buddy::at;
 use super::error::Corruption;
-use super::record::{FrameRecord, MAX_ORDER, NONE, State};
+use super::record::{FrameRecord, HUGE_ORDER, MAX_ORDER, NONE, State};
 use super::{Counts, Ledger};
 
 /// What an audit has seen so far.
@@ -58,7 +58,7 @@ impl Ledger<'_> {
         let state = record.state().ok_or(Corruption::BadRecord(hfn))?;
         let is_possible = match state {
             State::Free => order <= MAX_ORDER,
-            State::Guest => order == 0 || order == MAX_ORDER,
+            State::Guest => order == 0 || order == MAX_ORDER || order == HUGE_ORDER,
             // The tails of a block are passed over with it: one that is met here has no block.
             State::Tail => false,
             _ => order == 0,

@@ -42,6 +42,26 @@ impl Buddy {
         Some(block)
     }
 
+    /// Takes an aligned run of largest blocks that makes a block of `order`, the lowest one; all its
+    /// records are Tail afterwards.
+    pub(super) fn take_run(&mut self, records: &mut [FrameRecord], order: u8) -> Option<u32> {
+        let parts = 1_u32 << (order - MAX_ORDER);
+        if self.blocks(MAX_ORDER) < parts {
+            return None;
+        }
+        let part = |first: u32, n: u32| first + (n << MAX_ORDER);
+        let is_free = |block: u32| {
+            let record = records.get(at(block));
+            record.is_some_and(|record| record.is(State::Free) && record.order() == MAX_ORDER)
+        };
+        let runs = u32::try_from(records.len() >> order).unwrap_or(0);
+        let first = (0..runs)
+            .map(|run| run << order)
+            .find(|first| (0..parts).all(|n| is_free(part(*first, n))))?;
+        (0..parts).for_each(|n| self.remove(records, part(first, n), MAX_ORDER));
+        Some(first)
+    }
+
     /// Takes the one frame out of the free block that starts at `block`.
     pub(super) fn take_exact(&mut self, records: &mut [FrameRecord], block: u32, frame: u32) {
         let order = records[at(block)].order();

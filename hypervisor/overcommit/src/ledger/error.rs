@@ -14,7 +14,7 @@ pub enum Bug {
     NotThat(Hfn),
     /// The ledger has no record for this frame.
     NotManaged(Hfn),
-    /// A block that does not start at a multiple of its size, or is larger than 2 MiB.
+    /// A block that does not start at a multiple of its size, or whose size nothing is made of.
     BadBlock(Hfn),
     /// A page number that does not fit a record (2^32 pages: 16 TiB).
     BadOwner(Owner),

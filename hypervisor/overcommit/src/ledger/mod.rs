@@ -5,6 +5,9 @@
 //! leaves the ledger as an [`OwnedFrame`], which cannot be copied, and comes back as one; the record
 //! remembers the page, so that a frame that comes back twice, or was never given, is found.
 //!
+//! The allocator's largest block is 2 MiB. A block of 1 GiB is 512 of those in a row, found when somebody
+//! asks for it and owned as one.
+//!
 //! Boot images lie in memory before the ledger does. Their frames are a class of their own and
 //! [become](Ledger::give_bundle) the guest's without a copy.
 
@@ -13,11 +16,12 @@ mod buddy;
 mod error;
 mod record;
 mod regions;
+mod reshape;
 #[cfg(test)]
 mod tests;
 
 pub use error::{Bug, Corruption, Error};
-pub use record::{FrameRecord, MAX_ORDER, Owner};
+pub use record::{FrameRecord, HUGE_ORDER, MAX_ORDER, Owner};
 pub use regions::Region;
 
 use buddy::{Buddy, at};
@@ -168,10 +172,10 @@ impl<'m> Ledger<'m> {
             Some(State::Metadata) => FrameState::Metadata,
             Some(State::Zero) => FrameState::Zero,
             Some(State::Guest) => {
-                let size = if record.order() == MAX_ORDER {
-                    PageSize::Large
-                } else {
-                    PageSize::Small
+                let size = match record.order() {
+                    HUGE_ORDER => PageSize::Huge,
+                    MAX_ORDER => PageSize::Large,
+                    _ => PageSize::Small,
                 };
                 let first = record.owner();
                 let offset = frame.get() - u64::from(head);
@@ -196,6 +200,20 @@ impl<'m> Ledger<'m> {
         let record = FrameRecord::owned(owner, MAX_ORDER)?;
         let frame = self.take(record, purpose)?;
         Ok(OwnedFrame::claim(frame, PageSize::Large))
+    }
+
+    /// A block of 1 GiB for 2^18 pages of a guest from `owner` on. Zero it.
+    ///
+    /// The allocator does not keep such blocks apart: this looks at the largest blocks in order of
+    /// address until 512 free ones make an aligned run. The work is at most one look at each 2 MiB of
+    /// memory, and none when there are not 512 of them; so this is for rare requests.
+    pub fn allocate_huge(&mut self, owner: Owner, purpose: Purpose) -> Result<OwnedFrame, Error> {
+        owner
+            .nth((1 << HUGE_ORDER) - 1)
+            .and_then(|last| FrameRecord::owned(last, 0))?;
+        let record = FrameRecord::owned(owner, HUGE_ORDER)?;
+        let frame = self.take(record, purpose)?;
+        Ok(OwnedFrame::claim(frame, PageSize::Huge))
     }
 
     /// A frame for a table of this guest.
@@ -239,7 +257,7 @@ impl<'m> Ledger<'m> {
         self.give(frame, State::Bundle, 0)
     }
 
-    /// Gives a frame of the boot bundle, or 2 MiB of it, with its content to a page of a guest.
+    /// Gives a frame of the boot bundle, or a block of it, with its content to a page of a guest.
     pub fn give_bundle(&mut self, first: Hfn, size: PageSize, owner: Owner) -> Result<OwnedFrame, Bug> {
         let order = order_of(first, size)?;
         let record = FrameRecord::owned(owner, order)?;
@@ -258,33 +276,6 @@ impl<'m> Ledger<'m> {
         Ok(OwnedFrame::claim(first, size))
     }
 
-    /// The 2 MiB block becomes 512 frames, each owned by its own page: its mapping was split.
-    pub fn split(&mut self, first: Hfn) -> Result<(), Bug> {
-        let head = self.index(first)?;
-        let owner = self.expect(head, State::Guest, MAX_ORDER)?.owner();
-        for n in 0..1 << MAX_ORDER {
-            self.records[at(head + n)] = FrameRecord::owned(owner.nth(n)?, 0)?;
-        }
-        Ok(())
-    }
-
-    /// 512 frames, an aligned block that is owned by 512 pages in order, become one block: their
-    /// mappings were collapsed.
-    pub fn join(&mut self, first: Hfn) -> Result<(), Bug> {
-        order_of(first, PageSize::Large)?;
-        let head = self.index(first)?;
-        let owner = self.expect(head, State::Guest, 0)?.owner();
-        for n in 0..1 << MAX_ORDER {
-            let record = self.expect(head + n, State::Guest, 0)?;
-            if record.owner() != owner.nth(n)? {
-                return Err(Bug::NotThat(Hfn::new(u64::from(head + n))));
-            }
-        }
-        self.records[at(head)..at(head + (1 << MAX_ORDER))].fill(FrameRecord::single(State::Tail, 0));
-        self.records[at(head)] = FrameRecord::owned(owner, MAX_ORDER)?;
-        Ok(())
-    }
-
     /// Takes a block as large as the record says, for what it says.
     fn take(&mut self, record: FrameRecord, purpose: Purpose) -> Result<Hfn, Error> {
         let frames = 1 << record.order();
@@ -295,10 +286,11 @@ impl<'m> Ledger<'m> {
         if open < frames {
             return Err(Error::HostShort);
         }
-        let block = self
-            .buddy
-            .take(self.records, record.order())
-            .ok_or(Error::HostShort)?;
+        let block = match record.order() {
+            HUGE_ORDER => self.buddy.take_run(self.records, HUGE_ORDER),
+            order => self.buddy.take(self.records, order),
+        };
+        let block = block.ok_or(Error::HostShort)?;
         self.records[at(block)] = record;
         self.uncount(State::Free, frames);
         record
@@ -311,7 +303,11 @@ impl<'m> Ledger<'m> {
     fn give(&mut self, frame: Hfn, state: State, order: u8) -> Result<(), Bug> {
         let block = self.index(frame)?;
         self.expect(block, state, order)?;
-        self.buddy.give(self.records, block, order);
+        // From the top, so that the free list starts with the lowest.
+        let part = order.min(MAX_ORDER);
+        for n in (0..1 << (order - part)).rev() {
+            self.buddy.give(self.records, block + (n << part), part);
+        }
         self.uncount(state, 1 << order);
         self.count(State::Free, 1 << order);
         Ok(())
@@ -337,7 +333,7 @@ impl<'m> Ledger<'m> {
     /// is not a tail.
     fn block_of(&self, frame: Hfn) -> Option<(u32, &FrameRecord)> {
         let frame = self.index(frame).ok()?;
-        (0..=MAX_ORDER).find_map(|order| {
+        (0..=MAX_ORDER).chain([HUGE_ORDER]).find_map(|order| {
             let head = frame & !((1 << order) - 1);
             let record = self.records.get(at(head))?;
             (!record.is(State::Tail) && record.order() >= order).then_some((head, record))
@@ -350,6 +346,7 @@ fn order_of(first: Hfn, size: PageSize) -> Result<u8, Bug> {
     match size {
         PageSize::Small => Ok(0),
         PageSize::Large if first.large_base() == first => Ok(MAX_ORDER),
+        PageSize::Huge if first.get().is_multiple_of(1 << HUGE_ORDER) => Ok(HUGE_ORDER),
         PageSize::Large | PageSize::Huge => Err(Bug::BadBlock(first)),
     }
 }

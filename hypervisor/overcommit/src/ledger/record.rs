@@ -7,6 +7,9 @@ use super::error::Bug;
 
 /// The largest block of the allocator: 2^9 frames, 2 MiB.
 pub const MAX_ORDER: u8 = 9;
+/// The order of a block that backs 1 GiB: a run of 2^9 largest blocks, owned as one. The allocator has
+/// no free lists of it.
+pub const HUGE_ORDER: u8 = 18;
 /// No frame: the end of a list.
 pub(super) const NONE: u32 = u32::MAX;
 

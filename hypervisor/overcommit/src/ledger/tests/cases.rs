@@ -149,7 +149,7 @@ fn a_block_is_split_into_its_pages_and_joined_again() {
     let mut ledger = machine(&mut records);
     let large = ledger.allocate_large(owner(2, 1024), Purpose::Demand).unwrap();
     let first = large.first();
-    ledger.split(first).unwrap();
+    ledger.split(first, PageSize::Large).unwrap();
     let seventh = Hfn::new(first.get() + 7);
     assert_eq!(
         ledger.state(seventh),
@@ -157,21 +157,21 @@ fn a_block_is_split_into_its_pages_and_joined_again() {
     );
     ledger.audit().unwrap();
     assert_eq!(ledger.release(large), Err(Bug::NotThat(first)));
-    ledger.join(first).unwrap();
+    ledger.join(first, PageSize::Large).unwrap();
     assert_eq!(
         ledger.state(seventh),
         FrameState::Guest(owner(2, 1031), PageSize::Large)
     );
-    ledger.split(first).unwrap();
+    ledger.split(first, PageSize::Large).unwrap();
     ledger
         .release(OwnedFrame::claim(seventh, PageSize::Small))
         .unwrap();
-    assert_eq!(ledger.join(first), Err(Bug::NotThat(seventh)));
+    assert_eq!(ledger.join(first, PageSize::Large), Err(Bug::NotThat(seventh)));
     // The frame comes back for another page: it must not be joined with its neighbours.
     while ledger.state(seventh) == FrameState::Free {
         let _ = ledger.allocate(owner(2, 5), Purpose::Demand).unwrap();
     }
-    assert_eq!(ledger.join(first), Err(Bug::NotThat(seventh)));
+    assert_eq!(ledger.join(first, PageSize::Large), Err(Bug::NotThat(seventh)));
     ledger.audit().unwrap();
 }
 
@@ -205,14 +205,27 @@ fn mistakes_of_the_caller_are_bugs_and_change_nothing() {
     assert_eq!(ledger.release_table(far), Err(Bug::NotManaged(far)));
     let odd = OwnedFrame::claim(Hfn::new(5), PageSize::Large);
     assert_eq!(ledger.release(odd), Err(Bug::BadBlock(Hfn::new(5))));
-    let huge = OwnedFrame::claim(Hfn::new(0), PageSize::Huge);
-    assert_eq!(ledger.release(huge), Err(Bug::BadBlock(Hfn::new(0))));
-    assert_eq!(ledger.split(frame), not(frame));
-    assert_eq!(ledger.join(large), not(large));
+    let huge = |first| OwnedFrame::claim(Hfn::new(first), PageSize::Huge);
+    assert_eq!(ledger.release(huge(512)), Err(Bug::BadBlock(Hfn::new(512))));
+    assert_eq!(ledger.release(huge(0)), not(Hfn::new(0)), "no block");
+    let no_block = Err(Bug::BadBlock(frame));
+    assert_eq!(
+        ledger.split(frame, PageSize::Small),
+        no_block,
+        "nothing is smaller"
+    );
+    assert_eq!(ledger.split(frame, PageSize::Large), no_block, "not aligned");
+    assert_eq!(ledger.split(Hfn::new(0), PageSize::Large), not(Hfn::new(0)));
+    assert_eq!(ledger.join(large, PageSize::Large), not(large));
+    assert_eq!(ledger.join(large, PageSize::Huge), Err(Bug::BadBlock(large)));
     let far = owner(1, u64::from(u32::MAX) - 5);
     assert_eq!(
         ledger.allocate_large(far, Purpose::Demand),
         Err(Error::Bug(Bug::BadOwner(owner(1, far.gfn.get() + 511))))
+    );
+    assert_eq!(
+        ledger.allocate_huge(far, Purpose::Demand),
+        Err(Error::Bug(Bug::BadOwner(owner(1, far.gfn.get() + (1 << 18) - 1))))
     );
     let twice = ledger.add_region(Hfn::new(600), 5, Region::Usable);
     assert_eq!(twice, not(Hfn::new(600)), "free already");

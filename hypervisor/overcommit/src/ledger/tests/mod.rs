@@ -2,6 +2,7 @@
 
 mod cases;
 mod corruption;
+mod huge;
 mod model;
 
 use std::vec;

@@ -157,7 +157,7 @@ impl World<'_> {
         let Some((first, _)) = large.get(which % large.len().max(1)).copied() else {
             return;
         };
-        self.ledger.split(Hfn::new(first)).unwrap();
+        self.ledger.split(Hfn::new(first), PageSize::Large).unwrap();
         for frame in first..first + 512 {
             if let FrameState::Guest(_, size) = &mut self.model.frames[index(frame)] {
                 *size = PageSize::Small;
@@ -176,7 +176,8 @@ impl World<'_> {
                     first + n < FRAMES && self.model.owned(first + n, PageSize::Small) == Some(expected)
                 })
             });
-        assert_eq!(self.ledger.join(Hfn::new(first)).is_ok(), is_right, "{first}");
+        let result = self.ledger.join(Hfn::new(first), PageSize::Large);
+        assert_eq!(result.is_ok(), is_right, "{first}");
         if is_right {
             let head = self.model.owned(first, PageSize::Small).unwrap();
             self.model.give(first, PageSize::Large, head);
