@@ -9,7 +9,7 @@ use crate::boot::MemoryMap;
 use crate::cpu::{rdtsc, wait_for_interrupt};
 use crate::frames::Frames;
 use crate::serial::{CONSOLE, Stream};
-use crate::vmx::capability::Capabilities;
+use crate::vmx::capability::{self, Capabilities};
 use crate::vmx::{Engine, Identity, VCPU_FRAMES, VirtualProcessor};
 use crate::{clock, interrupts};
 
@@ -51,8 +51,11 @@ impl Platform for Board {
     const VCPU_FRAMES: usize = VCPU_FRAMES;
 
     fn new_vcpu(&mut self, guest: GuestId, frames: &[Hfn], eptp: u64) -> VirtualProcessor {
-        let frames: &[Hfn; VCPU_FRAMES] = frames.try_into().expect("a virtual processor has VCPU_FRAMES frames");
-        self.engine.new_vcpu(Identity { guest, eptp }, frames.map(Hfn::base))
+        let frames: &[Hfn; VCPU_FRAMES] = frames
+            .try_into()
+            .expect("a virtual processor has VCPU_FRAMES frames");
+        self.engine
+            .new_vcpu(Identity { guest, eptp }, frames.map(Hfn::base))
     }
 
     fn drop_vcpu(&mut self, vcpu: VirtualProcessor) {
@@ -65,6 +68,10 @@ impl Platform for Board {
 
     fn flush(&mut self, eptp: u64) {
         Engine::flush(eptp);
+    }
+
+    fn has_huge_ept(&self) -> bool {
+        capability::has_huge_ept()
     }
 
     fn idle(&mut self, until: Tsc) {
@@ -92,7 +99,12 @@ impl Platform for Board {
 
     fn host_cpuid(&self, leaf: u32, subleaf: u32) -> CpuidResult {
         let result = __cpuid_count(leaf, subleaf);
-        CpuidResult { eax: result.eax, ebx: result.ebx, ecx: result.ecx, edx: result.edx }
+        CpuidResult {
+            eax: result.eax,
+            ebx: result.ebx,
+            ecx: result.ecx,
+            edx: result.edx,
+        }
     }
 
     fn memory(&mut self) -> &mut Frames {

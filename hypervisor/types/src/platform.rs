@@ -88,6 +88,8 @@ pub trait Platform {
     fn enter(&mut self, vcpu: &mut Self::Vcpu, until: Tsc) -> Exit;
     /// Drops all cached translations of one guest, on every processor that may have some (INVEPT).
     fn flush(&mut self, eptp: u64);
+    /// Whether extended page tables may map 1 GiB at once.
+    fn has_huge_ept(&self) -> bool;
     /// Sleeps until an interrupt, at the latest until `until`.
     fn idle(&mut self, until: Tsc);
     /// Now.

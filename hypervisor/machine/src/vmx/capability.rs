@@ -5,7 +5,9 @@ use core::arch::x86_64::__cpuid_count;
 use core::fmt;
 
 use x86::msr;
-use x86::vmx::vmcs::control::{EntryControls, ExitControls, PinbasedControls, PrimaryControls, SecondaryControls};
+use x86::vmx::vmcs::control::{
+    EntryControls, ExitControls, PinbasedControls, PrimaryControls, SecondaryControls,
+};
 
 use crate::cpu::rdmsr;
 
@@ -90,12 +92,22 @@ pub fn check() -> Result<Capabilities, Missing> {
         return Err(check.0); // what follows reads registers that may not exist
     }
     let capabilities = check.vmx();
-    if check.0.0.is_empty() { Ok(capabilities) } else { Err(check.0) }
+    if check.0.0.is_empty() {
+        Ok(capabilities)
+    } else {
+        Err(check.0)
+    }
 }
 
 /// The processor maps 1 GiB pages in its own tables (CPUID.80000001H:EDX.26).
 pub fn has_huge_pages() -> bool {
     __cpuid_count(0x8000_0001, 0).edx & 1 << 26 != 0
+}
+
+/// The processor maps 1 GiB pages in extended page tables (IA32_VMX_EPT_VPID_CAP bit 17, SDM A.10). Only
+/// after [`check`]: the register exists where EPT does.
+pub fn has_huge_ept() -> bool {
+    rdmsr(msr::IA32_VMX_EPT_VPID_CAP) & 1 << 17 != 0
 }
 
 struct Check(Missing);
@@ -115,7 +127,10 @@ impl Check {
         self.need(basic.ecx & 1 << 24 != 0, "TSC deadline timer (CPUID.1:ECX.24)");
         self.need(basic.ecx & 1 << 26 != 0, "XSAVE (CPUID.1:ECX.26)");
         let extended = __cpuid_count(0x8000_0001, 0);
-        self.need(extended.edx & 1 << 20 != 0, "no-execute pages (CPUID.80000001H:EDX.20)");
+        self.need(
+            extended.edx & 1 << 20 != 0,
+            "no-execute pages (CPUID.80000001H:EDX.20)",
+        );
     }
 
     fn vmx(&mut self) -> Capabilities {
@@ -123,9 +138,15 @@ impl Check {
         const VMX_OUTSIDE_SMX: u64 = 1 << 2;
         let feature_control = rdmsr(msr::IA32_FEATURE_CONTROL);
         let is_forbidden = feature_control & LOCKED != 0 && feature_control & VMX_OUTSIDE_SMX == 0;
-        self.need(!is_forbidden, "VMX allowed by the firmware (IA32_FEATURE_CONTROL bit 2 is locked at 0)");
+        self.need(
+            !is_forbidden,
+            "VMX allowed by the firmware (IA32_FEATURE_CONTROL bit 2 is locked at 0)",
+        );
         let basic = rdmsr(msr::IA32_VMX_BASIC);
-        self.need(basic & 1 << 55 != 0, "VMX TRUE control registers (IA32_VMX_BASIC bit 55)");
+        self.need(
+            basic & 1 << 55 != 0,
+            "VMX TRUE control registers (IA32_VMX_BASIC bit 55)",
+        );
         if basic & 1 << 55 == 0 {
             return Capabilities::NONE;
         }
@@ -139,8 +160,16 @@ impl Check {
             pin: self.pin(),
             primary: self.primary(),
             secondary: self.secondary(),
-            exit: self.control(msr::IA32_VMX_TRUE_EXIT_CTLS, EXIT.bits(), "VM-exit controls for 64-bit hosts, PAT and EFER"),
-            entry: self.control(msr::IA32_VMX_TRUE_ENTRY_CTLS, ENTRY.bits(), "VM-entry controls for PAT and EFER"),
+            exit: self.control(
+                msr::IA32_VMX_TRUE_EXIT_CTLS,
+                EXIT.bits(),
+                "VM-exit controls for 64-bit hosts, PAT and EFER",
+            ),
+            entry: self.control(
+                msr::IA32_VMX_TRUE_ENTRY_CTLS,
+                ENTRY.bits(),
+                "VM-entry controls for PAT and EFER",
+            ),
             revision: u32::try_from(basic & 0x7fff_ffff).unwrap_or_default(),
             timer_shift: u32::try_from(rdmsr(msr::IA32_VMX_MISC) & 0x1f).unwrap_or_default(),
             cr4_allowed: rdmsr(msr::IA32_VMX_CR4_FIXED1),
@@ -151,8 +180,11 @@ impl Check {
     fn pin(&mut self) -> u32 {
         let register = msr::IA32_VMX_TRUE_PINBASED_CTLS;
         let timer = PinbasedControls::VMX_PREEMPTION_TIMER.bits();
-        self.control(register, PIN.bits() & !timer, "external-interrupt and NMI exiting")
-            | self.control(register, timer, "VMX preemption timer")
+        self.control(
+            register,
+            PIN.bits() & !timer,
+            "external-interrupt and NMI exiting",
+        ) | self.control(register, timer, "VMX preemption timer")
     }
 
     fn primary(&mut self) -> u32 {
@@ -172,7 +204,10 @@ impl Check {
             self.need(rdmsr(register) >> 32 & u64::from(control.bits()) != 0, name);
         }
         let allowed = u32::try_from(rdmsr(register) >> 32).unwrap_or_default();
-        self.need(allowed & SecondaryControls::WBINVD_EXITING.bits() != 0, "WBINVD exiting");
+        self.need(
+            allowed & SecondaryControls::WBINVD_EXITING.bits() != 0,
+            "WBINVD exiting",
+        );
         (SECONDARY.bits() | u32::try_from(rdmsr(register) & 0xffff_ffff).unwrap_or_default()) & allowed
     }
 

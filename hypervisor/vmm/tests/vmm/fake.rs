@@ -218,6 +218,7 @@ pub struct FakePlatform {
     pub programs: Vec<Vec<Op>>,
     pub stream: Vec<u8>,
     pub console: Vec<u8>,
+    pub has_huge_ept: bool,
     pub input: std::collections::VecDeque<u8>,
     /// Vectors that were delivered, by guest.
     pub delivered: Vec<(u16, Event)>,
@@ -234,6 +235,7 @@ impl FakePlatform {
             programs,
             stream: vec![],
             console: vec![],
+            has_huge_ept: true,
             input: [].into(),
             delivered: vec![],
             entries: vec![],
@@ -341,6 +343,9 @@ impl Platform for FakePlatform {
         exit
     }
     fn flush(&mut self, _eptp: u64) {}
+    fn has_huge_ept(&self) -> bool {
+        self.has_huge_ept
+    }
     fn idle(&mut self, until: Tsc) {
         assert_ne!(until, Tsc::NEVER, "an endless sleep");
         self.now = self.now.max(until.0);
