@@ -9,6 +9,7 @@ use anyhow::Result;
 use clap::Args;
 
 use crate::context::Context;
+use crate::packages::{Packages, package_arguments};
 use crate::process;
 
 const EXAMPLES: &str = "Examples:
@@ -39,19 +40,37 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode> {
     );
     if !arguments.rules {
         is_good &= step(context, "format", &["fmt", "--all", "--check"], &[]);
-        let clippy = [
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--locked",
-            "--quiet",
-            "--",
-            "-D",
-            "warnings",
-        ];
-        is_good &= step(context, "clippy", &clippy, &[]);
-        let doc = ["doc", "--workspace", "--no-deps", "--locked", "--quiet"];
-        is_good &= step(context, "documentation", &doc, &[("RUSTDOCFLAGS", "-D warnings")]);
+        let packages = Packages::of(&metadata);
+        let bare: Vec<String> = packages
+            .tested
+            .iter()
+            .chain(&packages.freestanding)
+            .cloned()
+            .collect();
+        for (group, names, targets) in [
+            ("tools", &packages.tools, &["--all-targets"][..]),
+            ("tests of the libraries", &packages.tested, &["--tests"]),
+            (
+                "freestanding programs",
+                &packages.freestanding,
+                &["--lib", "--bins"],
+            ),
+        ] {
+            let names = package_arguments(names);
+            let names = || names.iter().map(String::as_str);
+            let clippy = ["clippy", "--locked", "--quiet"].into_iter().chain(names());
+            let clippy: Vec<&str> = clippy
+                .chain(targets.iter().copied())
+                .chain(["--", "-D", "warnings"])
+                .collect();
+            is_good &= step(context, &format!("clippy of the {group}"), &clippy, &[]);
+            let doc: Vec<&str> = ["doc", "--no-deps", "--locked", "--quiet"]
+                .into_iter()
+                .chain(names())
+                .collect();
+            let name = format!("documentation of the {group}");
+            is_good &= step(context, &name, &doc, &[("RUSTDOCFLAGS", "-D warnings")]);
+        }
     }
     Ok(if is_good {
         ExitCode::SUCCESS

@@ -13,6 +13,7 @@ mod guests;
 mod image;
 mod lint;
 mod machine;
+mod packages;
 mod paths;
 mod process;
 mod progress;

@@ -1,4 +1,4 @@
-//! The tests that need no machine: `cargo test` of the whole workspace.
+//! The tests that need no machine: `cargo test` of all packages that have some.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{ExitStatus, Stdio};
@@ -9,6 +9,7 @@ use indicatif::ProgressBar;
 
 use super::Report;
 use crate::context::Context;
+use crate::packages::{Packages, package_arguments};
 use crate::{process, progress};
 
 /// Lines of Cargo's output that are shown after a failure.
@@ -41,10 +42,13 @@ pub fn run(context: &Context) -> Result<Report> {
 
 /// Runs `cargo test`; returns how it ended, what the tests said, and what Cargo said.
 fn cargo_test(context: &Context, bar: &ProgressBar) -> Result<(ExitStatus, String, String)> {
+    let metadata = process::cargo_metadata(&context.paths.root.join("Cargo.toml"))?;
+    let packages = Packages::of(&metadata);
     let mut command = process::cargo();
     command
         .current_dir(&context.paths.root)
-        .args(["test", "--workspace", "--locked", "--no-fail-fast"])
+        .args(["test", "--locked", "--no-fail-fast"])
+        .args(package_arguments(packages.tested.iter().chain(&packages.tools)))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
@@ -84,7 +88,7 @@ fn details(said: &str, errors: &str, passed: u64) -> String {
     ]
     .concat();
     details.extend(shown.lines().map(|line| format!("    {line}\n")));
-    details += "  again: cargo test --workspace\n";
+    details += "  again: cargo xtask test host\n";
     details
 }
 
