@@ -20,6 +20,11 @@ pub struct FrameRange {
 }
 
 impl FrameRange {
+    /// The number of the frame behind it.
+    pub(crate) const fn end(&self) -> u64 {
+        self.first.get() + self.count
+    }
+
     fn contains(&self, frame: u64) -> bool {
         frame.wrapping_sub(self.first.get()) < self.count
     }

@@ -10,6 +10,9 @@ use crate::paging;
 /// Memory below this is left alone: real-mode data of firmware, and room to start other processors.
 const LOW_RESERVE: u64 = 0x1_0000;
 
+/// Metadata takes less than this part of memory: 1/200 at the most, which the ledger asserts, and the symbols.
+const METADATA_PART: u64 = 128;
+
 /// What is where; all in whole frames.
 #[derive(Clone, Debug)]
 pub struct MemoryMap {
@@ -23,27 +26,26 @@ pub struct MemoryMap {
     pub bundle: FrameRange,
 }
 
-const NOTHING: FrameRange = FrameRange { first: Hfn::new(0), count: 0 };
+const NOTHING: FrameRange = FrameRange {
+    first: Hfn::new(0),
+    count: 0,
+};
 
 impl MemoryMap {
     /// The map that the loader gave, cut to what is mapped and in whole frames.
     pub fn new(info: &BootInfo, limit: u64) -> Result<Self, &'static str> {
-        let mut usable = ArrayVec::new();
-        for region in info.regions().iter().filter(|region| region.kind == REGION_RAM) {
-            let first = region.base.max(LOW_RESERVE).div_ceil(FRAME_SIZE as u64);
-            let end = (region.base + region.bytes).min(limit) / FRAME_SIZE as u64;
-            if first < end {
-                usable
-                    .try_push(FrameRange { first: Hfn::new(first), count: end - first })
-                    .map_err(|_| "the memory map has too many ranges")?;
-            }
-        }
+        let usable = usable_ranges(info, limit)?;
         let (start, end) = paging::image_range();
         let image = FrameRange {
             first: Hpa::new(start).hfn(),
             count: (end - start).div_ceil(FRAME_SIZE as u64),
         };
-        let map = Self { usable, image, metadata: NOTHING, bundle: NOTHING };
+        let map = Self {
+            usable,
+            image,
+            metadata: NOTHING,
+            bundle: NOTHING,
+        };
         if !map.is_usable(start, end - start) {
             return Err("the memory that Pleat was loaded to is not in the memory map");
         }
@@ -53,20 +55,30 @@ impl MemoryMap {
     /// The first address above all RAM.
     #[must_use]
     pub fn highest(&self) -> u64 {
-        self.usable.iter().map(|range| (range.first.get() + range.count) * FRAME_SIZE as u64).max().unwrap_or(0)
+        self.usable
+            .iter()
+            .map(|range| (range.first.get() + range.count) * FRAME_SIZE as u64)
+            .max()
+            .unwrap_or(0)
     }
 
     /// All of this range is RAM.
     #[must_use]
     pub fn is_usable(&self, base: u64, bytes: u64) -> bool {
-        let Some(end) = base.checked_add(bytes) else { return false };
+        let Some(end) = base.checked_add(bytes) else {
+            return false;
+        };
         let (first, end) = (base / FRAME_SIZE as u64, end.div_ceil(FRAME_SIZE as u64));
-        self.usable.iter().any(|range| range.first.get() <= first && end <= range.first.get() + range.count)
+        self.usable
+            .iter()
+            .any(|range| range.first.get() <= first && end <= range.first.get() + range.count)
     }
 
     pub(super) fn set_bundle(&mut self, base: u64, bytes: u64) {
-        self.bundle =
-            FrameRange { first: Hpa::new(base).hfn(), count: bytes.div_ceil(FRAME_SIZE as u64) };
+        self.bundle = FrameRange {
+            first: Hpa::new(base).hfn(),
+            count: bytes.div_ceil(FRAME_SIZE as u64),
+        };
     }
 
     /// What may hold guests' memory, tables and images: RAM less Pleat and its records.
@@ -79,20 +91,34 @@ impl MemoryMap {
         ranges
     }
 
-    /// Sets `frames` more frames of metadata aside: the first time at the top of the largest range that
-    /// is free of all else, later right below.
+    /// Sets `frames` more frames of metadata aside: the first time at the bottom of the lowest range above
+    /// Pleat that has room for all metadata, later right above.
+    ///
+    /// Low, beside what lies low anyway: metadata stays for ever, and at the top of memory it would keep
+    /// the last whole GiB of a machine from ever backing a guest in one piece.
     fn place_metadata(&mut self, frames: u64) -> Hfn {
         let mut free = self.managed();
         cut(&mut free, self.bundle);
-        let below = |range: &&FrameRange| range.first.get() + range.count == self.metadata.first.get();
+        free.sort_unstable_by_key(|range| range.first);
+        let (image_end, end) = (self.image.end(), self.metadata.end());
+        let memory: u64 = self.usable.iter().map(|range| range.count).sum();
+        let wanted = frames + memory / METADATA_PART;
+        let fits = |range: &&FrameRange| range.first.get() >= image_end && range.count > wanted;
         let room = match self.metadata.count {
-            0 => free.iter().max_by_key(|range| range.count),
-            _ => free.iter().find(below),
+            0 => free
+                .iter()
+                .find(fits)
+                .or(free.iter().max_by_key(|range| range.count)),
+            _ => free.iter().find(|range| range.first.get() == end),
         };
-        let room = room.copied().unwrap_or(NOTHING);
-        assert!(room.count > frames, "too little memory for its own records");
-        let first = Hfn::new(room.first.get() + room.count - frames);
-        self.metadata = FrameRange { first, count: self.metadata.count + frames };
+        let first = room
+            .filter(|range| range.count > frames)
+            .expect("too little memory for its own records")
+            .first;
+        if self.metadata.count == 0 {
+            self.metadata.first = first;
+        }
+        self.metadata.count += frames;
         first
     }
 
@@ -101,7 +127,10 @@ impl MemoryMap {
         let bytes = (count * size_of::<T>()) as u64;
         let first = self.place_metadata(bytes.div_ceil(FRAME_SIZE as u64));
         let records = first.base().get() as *mut T;
-        assert!(align_of::<T>() <= FRAME_SIZE, "frames are aligned for every record");
+        assert!(
+            align_of::<T>() <= FRAME_SIZE,
+            "frames are aligned for every record"
+        );
         for index in 0..count {
             // SAFETY: within the frames that were just set aside, which are RAM, mapped, and no one's.
             unsafe { records.add(index).write(blank) };
@@ -111,6 +140,24 @@ impl MemoryMap {
     }
 }
 
+/// The whole frames of RAM between the low reserve and `limit`.
+fn usable_ranges(info: &BootInfo, limit: u64) -> Result<ArrayVec<FrameRange, MAX_RANGES>, &'static str> {
+    let mut usable = ArrayVec::new();
+    for region in info.regions().iter().filter(|region| region.kind == REGION_RAM) {
+        let first = region.base.max(LOW_RESERVE).div_ceil(FRAME_SIZE as u64);
+        let end = (region.base + region.bytes).min(limit) / FRAME_SIZE as u64;
+        if first < end {
+            usable
+                .try_push(FrameRange {
+                    first: Hfn::new(first),
+                    count: end - first,
+                })
+                .map_err(|_| "the memory map has too many ranges")?;
+        }
+    }
+    Ok(usable)
+}
+
 /// Takes a range out of a list of ranges.
 fn cut(ranges: &mut ArrayVec<FrameRange, MAX_RANGES>, hole: FrameRange) {
     let (from, to) = (hole.first.get(), hole.first.get() + hole.count);
@@ -118,8 +165,103 @@ fn cut(ranges: &mut ArrayVec<FrameRange, MAX_RANGES>, hole: FrameRange) {
         let (first, end) = (range.first.get(), range.first.get() + range.count);
         for (first, end) in [(first, end.min(from)), (first.max(to), end)] {
             if first < end {
-                ranges.push(FrameRange { first: Hfn::new(first), count: end - first });
+                ranges.push(FrameRange {
+                    first: Hfn::new(first),
+                    count: end - first,
+                });
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pleat_bundle::handover::{BOOT_INFO_MAGIC, MAX_REGIONS, MemoryRegion};
+
+    fn frames(first: u64, count: u64) -> FrameRange {
+        FrameRange {
+            first: Hfn::new(first),
+            count,
+        }
+    }
+
+    fn info(ram: &[(u64, u64)]) -> BootInfo {
+        let mut regions = [MemoryRegion::default(); MAX_REGIONS];
+        for (region, (base, bytes)) in regions.iter_mut().zip(ram) {
+            *region = MemoryRegion {
+                base: *base,
+                bytes: *bytes,
+                kind: REGION_RAM,
+            };
+        }
+        BootInfo {
+            magic: BOOT_INFO_MAGIC,
+            bundle_base: 0,
+            bundle_bytes: 0,
+            reset_tsc: 0,
+            regions_len: ram.len() as u64,
+            regions,
+        }
+    }
+
+    /// A map without an image, which the tests' own addresses are not.
+    fn map(usable: &[FrameRange]) -> MemoryMap {
+        MemoryMap {
+            usable: usable.iter().copied().collect(),
+            image: NOTHING,
+            metadata: NOTHING,
+            bundle: NOTHING,
+        }
+    }
+
+    #[test]
+    fn ranges_are_cut_inside_at_the_ends_and_not_at_all() {
+        let cut_out = |first, count| {
+            let mut ranges: ArrayVec<_, MAX_RANGES> = [frames(10, 10), frames(30, 10)].into_iter().collect();
+            cut(&mut ranges, frames(first, count));
+            ranges.to_vec()
+        };
+        assert_eq!(cut_out(12, 3), [frames(10, 2), frames(15, 5), frames(30, 10)]);
+        assert_eq!(cut_out(5, 10), [frames(15, 5), frames(30, 10)]);
+        assert_eq!(cut_out(18, 15), [frames(10, 8), frames(33, 7)]);
+        assert_eq!(cut_out(10, 10), [frames(30, 10)]);
+        assert_eq!(cut_out(20, 10), [frames(10, 10), frames(30, 10)]);
+        assert_eq!(cut_out(0, 100), []);
+    }
+
+    #[test]
+    fn only_whole_frames_above_the_low_reserve_and_below_the_limit_are_usable() {
+        let usable = usable_ranges(&info(&[(0, 0x9_fc00), (0x10_0800, 0x1000_0000)]), 0x800_0000);
+        let usable = usable.expect("two ranges fit");
+        assert_eq!(
+            usable.to_vec(),
+            [frames(0x10, 0x8f), frames(0x101, 0x8000 - 0x101)]
+        );
+    }
+
+    #[test]
+    fn a_range_is_usable_only_if_all_of_it_is() {
+        let map = map(&[frames(0x100, 0x10), frames(0x200, 0x10)]);
+        assert!(map.is_usable(0x10_0000, 0x1_0000));
+        assert!(map.is_usable(0x10_0800, 1));
+        assert!(!map.is_usable(0x10_0000, 0x1_0001));
+        assert!(!map.is_usable(0xf_ffff, 2));
+        assert!(!map.is_usable(u64::MAX, 2));
+    }
+
+    #[test]
+    fn metadata_is_claimed_once_and_overlaps_nothing() {
+        let mut map = map(&[frames(0x10, 0x90), frames(0x100, 0x1000)]);
+        map.set_bundle(0x80_0000, 0x10_0000);
+        let first = map.place_metadata(5);
+        let second = map.place_metadata(7);
+        assert_eq!(map.metadata.count, 12);
+        assert_eq!(map.metadata.first, second.min(first));
+        let end = map.metadata.first.get() + 12;
+        assert!(end <= map.bundle.first.get() || map.metadata.first.get() >= map.bundle.first.get() + 0x100);
+        assert!(map.managed().iter().all(|range| {
+            range.first.get() + range.count <= map.metadata.first.get() || range.first.get() >= end
+        }));
     }
 }
