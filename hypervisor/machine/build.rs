@@ -2,5 +2,8 @@
 
 fn main() {
     println!("cargo::rerun-if-changed=image.ld");
-    println!("cargo::metadata=LINKER_SCRIPT={}/image.ld", std::env::var("CARGO_MANIFEST_DIR").expect("cargo sets it"));
+    println!(
+        "cargo::metadata=LINKER_SCRIPT={}/image.ld",
+        std::env::var("CARGO_MANIFEST_DIR").expect("cargo sets it")
+    );
 }

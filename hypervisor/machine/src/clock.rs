@@ -56,7 +56,13 @@ impl Reading {
             return None;
         }
         let format = register(0x0b);
-        let decode = |value: u8| if format & 0x04 != 0 { value } else { (value >> 4) * 10 + (value & 0x0f) };
+        let decode = |value: u8| {
+            if format & 0x04 != 0 {
+                value
+            } else {
+                (value >> 4) * 10 + (value & 0x0f)
+            }
+        };
         let raw_hour = register(4);
         let hour = match (format & 0x02 != 0, raw_hour & 0x80 != 0) {
             (true, _) => decode(raw_hour),
@@ -83,7 +89,8 @@ impl Reading {
         let day_of_year = (153 * (month + if month > 2 { -3 } else { 9 }) + 2) / 5 + day - 1;
         let era = year.div_euclid(400);
         let year_of_era = year - era * 400;
-        let days = era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468;
+        let days =
+            era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468;
         let seconds = days * 86_400
             + i64::from(self.hour) * 3_600
             + i64::from(self.minute) * 60
@@ -95,4 +102,29 @@ impl Reading {
 fn register(index: u8) -> u8 {
     outb(0x70, index);
     inb(0x71)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Reading;
+
+    #[test]
+    fn dates_become_seconds_since_1970() {
+        let epoch = |year, month, day, hour, minute, second| {
+            Reading {
+                year,
+                month,
+                day,
+                hour,
+                minute,
+                second,
+            }
+            .epoch()
+        };
+        assert_eq!(epoch(1970, 1, 1, 0, 0, 0), 0);
+        assert_eq!(epoch(2000, 2, 29, 12, 0, 0), 951_825_600);
+        assert_eq!(epoch(2000, 3, 1, 0, 0, 0), 951_868_800);
+        assert_eq!(epoch(2026, 1, 1, 0, 1, 2), 1_767_225_662);
+        assert_eq!(epoch(2100, 12, 31, 23, 59, 59), 4_133_980_799);
+    }
 }

@@ -57,7 +57,10 @@ pub fn on_exception(
 ) -> ! {
     begin();
     let name = EXCEPTIONS.get(usize::from(vector)).unwrap_or(&"exception");
-    print(format_args!("PLEAT CRASH: {name} (vector {vector}), error code {:#x}\n", error_code.unwrap_or(0)));
+    print(format_args!(
+        "PLEAT CRASH: {name} (vector {vector}), error code {:#x}\n",
+        error_code.unwrap_or(0)
+    ));
     print_registers(frame, registers);
     print_backtrace(frame.rip, registers.low[2]);
     end()
@@ -80,7 +83,9 @@ pub fn on_panic(info: &PanicInfo<'_>) -> ! {
 /// A crash inside the crash record stops at once.
 fn begin() {
     if IS_CRASHING.swap(true, Ordering::Relaxed) {
-        print(format_args!("PLEAT CRASH: another one while the first was printed\n"));
+        print(format_args!(
+            "PLEAT CRASH: another one while the first was printed\n"
+        ));
         power_off(Ending::Crashed);
     }
 }
@@ -93,7 +98,9 @@ fn print_registers(frame: &InterruptFrame, registers: &SavedRegisters) {
         frame.rip, frame.rsp, frame.rflags, frame.cs, frame.ss
     ));
     let [rdi, rsi, rbp, rbx, rdx, rcx, rax] = registers.low;
-    print(format_args!("  rax {rax:016x}  rbx {rbx:016x}  rcx {rcx:016x}  rdx {rdx:016x}\n"));
+    print(format_args!(
+        "  rax {rax:016x}  rbx {rbx:016x}  rcx {rcx:016x}  rdx {rdx:016x}\n"
+    ));
     print(format_args!("  rsi {rsi:016x}  rdi {rdi:016x}  rbp {rbp:016x}\n"));
     for (row, values) in registers.high.rchunks(4).enumerate() {
         for (column, value) in values.iter().rev().enumerate() {

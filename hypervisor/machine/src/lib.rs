@@ -5,7 +5,8 @@
 //!
 //! Locks: the console's and nothing else. It is taken with interrupts off, or by the interrupt that serves it,
 //! and no other lock is taken inside.
-#![no_std]
+#![cfg_attr(not(test), no_std)] // host tests of what needs no processor
+#![cfg_attr(test, allow(dead_code))] // whose start-up they leave out
 
 mod board;
 mod boot;
@@ -14,6 +15,7 @@ mod cpu;
 mod crash;
 mod frames;
 mod interrupts;
+#[cfg(not(test))]
 mod intrinsics;
 mod log_sink;
 mod paging;
@@ -27,11 +29,13 @@ mod vmx;
 
 pub use board::Board;
 pub use boot::{Boot, MemoryMap};
+pub use crash::on_panic;
 pub use frames::{FrameRange, Frames};
 pub use power::{Ending, power_off};
 pub use vmx::VirtualProcessor;
 
-/// Names the program's main function, of type `fn(Board, Boot) -> !`.
+/// Names the program's main function, of type `fn(Board, Boot) -> !`, and makes a panic of the program end in a
+/// crash record.
 #[macro_export]
 macro_rules! entry {
     ($main:path) => {
@@ -39,10 +43,10 @@ macro_rules! entry {
         fn pleat_main(board: $crate::Board, boot: $crate::Boot) -> ! {
             $main(board, boot)
         }
-    };
-}
 
-#[panic_handler]
-fn on_panic(info: &core::panic::PanicInfo<'_>) -> ! {
-    crash::on_panic(info)
+        #[panic_handler]
+        fn on_panic(info: &core::panic::PanicInfo<'_>) -> ! {
+            $crate::on_panic(info)
+        }
+    };
 }

@@ -16,7 +16,10 @@ pub struct Processor {
 const NO_VMCS: u64 = u64::MAX;
 
 /// The processor that booted; others have theirs beside it once they are started.
-static BOOT_PROCESSOR: Processor = Processor { current_vmcs: AtomicU64::new(NO_VMCS), trace: Ring::new() };
+static BOOT_PROCESSOR: Processor = Processor {
+    current_vmcs: AtomicU64::new(NO_VMCS),
+    trace: Ring::new(),
+};
 
 /// The state of the processor that runs this.
 #[inline]
@@ -38,6 +41,8 @@ impl Processor {
 
     /// Notes that this VMCS was cleared.
     pub fn forget(&self, vmcs: u64) {
-        let _ = self.current_vmcs.compare_exchange(vmcs, NO_VMCS, Ordering::Relaxed, Ordering::Relaxed);
+        let _ = self
+            .current_vmcs
+            .compare_exchange(vmcs, NO_VMCS, Ordering::Relaxed, Ordering::Relaxed);
     }
 }

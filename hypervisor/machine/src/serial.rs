@@ -43,7 +43,12 @@ pub struct Console {
 
 impl Console {
     const fn new() -> Self {
-        Self { port: None, output: Deque::new(), input: Deque::new(), dropped: 0 }
+        Self {
+            port: None,
+            output: Deque::new(),
+            input: Deque::new(),
+            dropped: 0,
+        }
     }
 
     /// Finds and sets up the line.

@@ -15,7 +15,11 @@ struct Entry {
 
 impl Entry {
     const fn empty() -> Self {
-        Self { tsc: AtomicU64::new(0), what: AtomicU64::new(0), rax: AtomicU64::new(0) }
+        Self {
+            tsc: AtomicU64::new(0),
+            what: AtomicU64::new(0),
+            rax: AtomicU64::new(0),
+        }
     }
 }
 
@@ -40,7 +44,10 @@ pub struct Recorded {
 impl Ring {
     /// An empty ring.
     pub const fn new() -> Self {
-        Self { entries: [const { Entry::empty() }; ENTRIES], next: AtomicUsize::new(0) }
+        Self {
+            entries: [const { Entry::empty() }; ENTRIES],
+            next: AtomicUsize::new(0),
+        }
     }
 
     /// Records an exit.
@@ -50,7 +57,9 @@ impl Ring {
         self.next.store(at.wrapping_add(1), Ordering::Relaxed);
         let entry = &self.entries[at % ENTRIES];
         entry.tsc.store(tsc, Ordering::Relaxed);
-        entry.what.store(u64::from(guest) << 16 | u64::from(reason), Ordering::Relaxed);
+        entry
+            .what
+            .store(u64::from(guest) << 16 | u64::from(reason), Ordering::Relaxed);
         entry.rax.store(rax, Ordering::Relaxed);
     }
 

@@ -6,11 +6,12 @@
 mod map;
 mod multiboot;
 
+#[cfg(not(test))]
 use core::arch::global_asm;
 
 use pleat_bundle::handover::BootInfo;
-use pleat_bundle::{Header, Section, SectionCheck, SectionKind};
 use pleat_bundle::symbols::Symbols;
+use pleat_bundle::{Header, Section, SectionCheck, SectionKind};
 use pleat_types::FRAME_SIZE;
 
 use crate::cpu::rdtsc;
@@ -20,6 +21,7 @@ use crate::{board::Board, crash, interrupts, paging, serial, traps};
 
 pub use map::MemoryMap;
 
+#[cfg(not(test))] // a test has an entry of its own
 global_asm!(include_str!("start.s"), start = sym pleat_start);
 
 /// What Pleat booted with.
@@ -41,19 +43,33 @@ extern "C" fn pleat_start(info: u64, magic: u32) -> ! {
     let capabilities = match capability::check() {
         Ok(capabilities) => capabilities,
         Err(missing) => {
-            crash::print(format_args!("PLEAT CANNOT RUN: this processor lacks: {missing}\n"));
+            crash::print(format_args!(
+                "PLEAT CANNOT RUN: this processor lacks: {missing}\n"
+            ));
             power_off(Ending::Incapable)
         }
     };
-    let info = if magic == 0 { from_rom(info) } else { multiboot::boot_info(info, magic) };
+    let info = if magic == 0 {
+        from_rom(info)
+    } else {
+        multiboot::boot_info(info, magic)
+    };
     let info = info.unwrap_or_else(|reason| refuse(reason));
-    let reach = if capability::has_huge_pages() { paging::Reach::All } else { paging::Reach::FourGiB };
+    let reach = if capability::has_huge_pages() {
+        paging::Reach::All
+    } else {
+        paging::Reach::FourGiB
+    };
     let mut memory = MemoryMap::new(&info, reach.limit()).unwrap_or_else(|reason| refuse(reason));
     paging::start(memory.highest(), reach);
     interrupts::start();
     find_bundle(&info, &mut memory);
     let board = Board::start(capabilities, &memory);
-    let boot = Boot { memory, reset_tsc: info.reset_tsc, entry_tsc };
+    let boot = Boot {
+        memory,
+        reset_tsc: info.reset_tsc,
+        entry_tsc,
+    };
     // SAFETY: `image` defines it with this signature (see `entry!`).
     unsafe { pleat_main(board, boot) }
 }
@@ -94,7 +110,10 @@ fn find_bundle(info: &BootInfo, memory: &mut MemoryMap) {
 
 /// Gives crash records their symbols. Damaged ones are left out: they are not worth a boot.
 fn keep_symbols(base: u64, section: &Section, memory: &mut MemoryMap) {
-    let (Ok(length), Ok(padded)) = (usize::try_from(section.bytes), usize::try_from(section.padded_bytes())) else {
+    let (Ok(length), Ok(padded)) = (
+        usize::try_from(section.bytes),
+        usize::try_from(section.padded_bytes()),
+    ) else {
         return;
     };
     // SAFETY: within the bundle by `Header::parse`, in usable memory, and no guest exists yet.

@@ -1,7 +1,9 @@
 //! The information of a Multiboot 2 loader (specification 3.6), turned into a [`BootInfo`].
 
 use multiboot2::{BootInformation, BootInformationHeader, MemoryAreaType};
-use pleat_bundle::handover::{BOOT_INFO_MAGIC, BootInfo, MAX_REGIONS, MemoryRegion, REGION_RAM, REGION_RESERVED};
+use pleat_bundle::handover::{
+    BOOT_INFO_MAGIC, BootInfo, MAX_REGIONS, MemoryRegion, REGION_RAM, REGION_RESERVED,
+};
 
 /// Reads the loader's tags; the first module is the boot bundle.
 pub fn boot_info(address: u64, magic: u32) -> Result<BootInfo, &'static str> {
@@ -23,7 +25,9 @@ pub fn boot_info(address: u64, magic: u32) -> Result<BootInfo, &'static str> {
         regions_len: 0,
         regions: [MemoryRegion::default(); MAX_REGIONS],
     };
-    let memory = information.memory_map_tag().ok_or("the loader gave no memory map")?;
+    let memory = information
+        .memory_map_tag()
+        .ok_or("the loader gave no memory map")?;
     let areas = memory.memory_areas();
     if areas.len() > MAX_REGIONS {
         return Err("the loader's memory map has too many ranges");
@@ -31,7 +35,11 @@ pub fn boot_info(address: u64, magic: u32) -> Result<BootInfo, &'static str> {
     for (region, area) in info.regions.iter_mut().zip(areas) {
         let is_ram = area.typ() == MemoryAreaType::Available;
         let kind = if is_ram { REGION_RAM } else { REGION_RESERVED };
-        *region = MemoryRegion { base: area.start_address(), bytes: area.size(), kind };
+        *region = MemoryRegion {
+            base: area.start_address(),
+            bytes: area.size(),
+            kind,
+        };
         info.regions_len += 1;
     }
     Ok(info)

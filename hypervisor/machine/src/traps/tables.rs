@@ -27,7 +27,10 @@ unsafe impl Sync for GuardedStack {}
 
 impl GuardedStack {
     const fn empty() -> Self {
-        Self { guard: [0; 4096], stack: UnsafeCell::new([0; STACK_BYTES]) }
+        Self {
+            guard: [0; 4096],
+            stack: UnsafeCell::new([0; STACK_BYTES]),
+        }
     }
 
     fn top(&self) -> u64 {
@@ -135,8 +138,14 @@ fn fill_idt() {
 }
 
 fn load() {
-    let gdt = DescriptorTablePointer::<u64> { limit: 5 * 8 - 1, base: GDT.0.as_ptr().cast() };
-    let idt = DescriptorTablePointer::<u64> { limit: 512 * 8 - 1, base: IDT.0.as_ptr().cast() };
+    let gdt = DescriptorTablePointer::<u64> {
+        limit: 5 * 8 - 1,
+        base: GDT.0.as_ptr().cast(),
+    };
+    let idt = DescriptorTablePointer::<u64> {
+        limit: 512 * 8 - 1,
+        base: IDT.0.as_ptr().cast(),
+    };
     // SAFETY: the tables are static and filled; the selectors name their entries; code continues in a
     // segment that is like the one before.
     unsafe {

@@ -93,8 +93,9 @@ fn control_register(vcpu: &VirtualProcessor) -> Exit {
 /// The register that four bits of a qualification name.
 fn gpr(number: u64) -> Gpr {
     use Gpr::{R8, R9, R10, R11, R12, R13, R14, R15, Rax, Rbp, Rbx, Rcx, Rdi, Rdx, Rsi, Rsp};
-    const BY_NUMBER: [Gpr; 16] =
-        [Rax, Rcx, Rdx, Rbx, Rsp, Rbp, Rsi, Rdi, R8, R9, R10, R11, R12, R13, R14, R15];
+    const BY_NUMBER: [Gpr; 16] = [
+        Rax, Rcx, Rdx, Rbx, Rsp, Rbp, Rsi, Rdi, R8, R9, R10, R11, R12, R13, R14, R15,
+    ];
     BY_NUMBER[usize::from(number.to_le_bytes()[0] & 0xf)]
 }
 
@@ -131,5 +132,10 @@ fn ept_violation(vcpu: &mut VirtualProcessor) -> Exit {
         let error_code = vmcs.read(field::VECTORING_ERROR_CODE);
         vcpu.queue(vectoring, error_code);
     }
-    Exit::EptViolation(EptViolation { gpa, gva, access, during_delivery })
+    Exit::EptViolation(EptViolation {
+        gpa,
+        gva,
+        access,
+        during_delivery,
+    })
 }

@@ -62,7 +62,11 @@ impl Engine {
             region.cast::<u32>().write(capabilities.revision);
             vmcs::vmxon(Hpa::new(region as u64));
         }
-        Self { capabilities, msr_bitmap: setup::msr_bitmap(), loaded: None }
+        Self {
+            capabilities,
+            msr_bitmap: setup::msr_bitmap(),
+            loaded: None,
+        }
     }
 
     /// A virtual processor made of three frames.
@@ -103,7 +107,9 @@ impl Engine {
         vcpu.on_exit();
         let exit = exits::decode(vcpu);
         let reason = exits::basic_reason(vcpu);
-        processor::this().trace.record(rdtsc(), vcpu.guest().0, reason, vcpu.rax());
+        processor::this()
+            .trace
+            .record(rdtsc(), vcpu.guest().0, reason, vcpu.rax());
         exit
     }
 

@@ -102,7 +102,12 @@ pub fn controls(
 pub fn host_state(vmcs: CurrentVmcs<'_>) {
     let [gdt, idt, tss] = traps::table_bases();
     // SAFETY: reads control registers.
-    let (cr0, cr4) = unsafe { (x86::controlregs::cr0().bits() as u64, x86::controlregs::cr4().bits() as u64) };
+    let (cr0, cr4) = unsafe {
+        (
+            x86::controlregs::cr0().bits() as u64,
+            x86::controlregs::cr4().bits() as u64,
+        )
+    };
     vmcs.write(field::HOST_CR0, Natural(cr0));
     vmcs.write(field::HOST_CR3, Natural(paging::root()));
     vmcs.write(field::HOST_CR4, Natural(cr4));
@@ -115,7 +120,12 @@ pub fn host_state(vmcs: CurrentVmcs<'_>) {
     vmcs.write(field::HOST_FS, 0);
     vmcs.write(field::HOST_GS, 0);
     vmcs.write(field::HOST_TR, traps::TSS_SELECTOR);
-    for unused in [field::HOST_FS_BASE, field::HOST_GS_BASE, field::HOST_SYSENTER_ESP, field::HOST_SYSENTER_EIP] {
+    for unused in [
+        field::HOST_FS_BASE,
+        field::HOST_GS_BASE,
+        field::HOST_SYSENTER_ESP,
+        field::HOST_SYSENTER_EIP,
+    ] {
         vmcs.write(unused, Natural(0));
     }
     vmcs.write(field::HOST_SYSENTER_CS, 0);

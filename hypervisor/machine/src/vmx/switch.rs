@@ -9,8 +9,13 @@ use x86::msr::{self, wrmsr};
 use crate::cpu::{debug_registers, rdmsr, set_debug_registers, xsetbv};
 
 /// Registers for the SYSCALL instruction and SWAPGS, which guests reach without exits.
-const SYSCALL_REGISTERS: [u32; 5] =
-    [msr::IA32_STAR, msr::IA32_LSTAR, msr::IA32_CSTAR, msr::IA32_FMASK, msr::IA32_KERNEL_GSBASE];
+const SYSCALL_REGISTERS: [u32; 5] = [
+    msr::IA32_STAR,
+    msr::IA32_LSTAR,
+    msr::IA32_CSTAR,
+    msr::IA32_FMASK,
+    msr::IA32_KERNEL_GSBASE,
+];
 
 /// Room for x87, SSE and AVX in the standard XSAVE format: 832 bytes (SDM vol. 1, 13.4).
 const EXTENDED_STATE: usize = 1024;
@@ -39,7 +44,15 @@ pub unsafe fn initialise(frame: Hpa) {
     extended[MXCSR_OFFSET..MXCSR_OFFSET + 4].copy_from_slice(&0x1f80_u32.to_le_bytes());
     let debug = [0, 0, 0, 0, 0xffff_0ff0];
     // SAFETY: the caller vouches for the frame, which is aligned and large enough.
-    unsafe { parked(frame).write(Parked { extended, syscall: [0; 5], debug, cr2: 0, xcr0: 1 }) }
+    unsafe {
+        parked(frame).write(Parked {
+            extended,
+            syscall: [0; 5],
+            debug,
+            cr2: 0,
+            xcr0: 1,
+        });
+    }
 }
 
 /// Saves the registers' state into the frame of the virtual processor that ran last.

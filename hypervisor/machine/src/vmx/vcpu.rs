@@ -110,7 +110,12 @@ impl VirtualProcessor {
             vmcs::clear(vmcs);
         }
         let vcpu = Self {
-            context: Context { gprs: [0; 16], xmm: [0; 16], mxcsr: 0x1f80, host_mxcsr: 0x1f80 },
+            context: Context {
+                gprs: [0; 16],
+                xmm: [0; 16],
+                mxcsr: 0x1f80,
+                host_mxcsr: 0x1f80,
+            },
             identity,
             vmcs,
             virtual_apic,
@@ -169,7 +174,10 @@ impl VirtualProcessor {
         vmcs.write(field::ENTRY_EVENT, (identity & event::IDENTITY) | event::VALID);
         vmcs.write(field::ENTRY_ERROR_CODE, error_code);
         if identity & event::TYPE >= event::SOFTWARE {
-            vmcs.write(field::ENTRY_INSTRUCTION_LENGTH, vmcs.read(field::INSTRUCTION_LENGTH));
+            vmcs.write(
+                field::ENTRY_INSTRUCTION_LENGTH,
+                vmcs.read(field::INSTRUCTION_LENGTH),
+            );
         }
         self.is_event_queued = true;
     }
@@ -258,7 +266,11 @@ impl Vcpu for VirtualProcessor {
 
     fn write_cr4(&mut self, value: u64) -> Result<(), Event> {
         // The masked bits are those that guests may not set; their shadows are 0.
-        if value & !self.cr4_allowed != 0 { Err(Event::GeneralProtection) } else { Ok(()) }
+        if value & !self.cr4_allowed != 0 {
+            Err(Event::GeneralProtection)
+        } else {
+            Ok(())
+        }
     }
 
     fn write_xcr0(&mut self, value: u64) -> Result<(), Event> {
@@ -324,7 +336,11 @@ impl Vcpu for VirtualProcessor {
 
     fn set_interrupt_window(&mut self, wanted: bool) {
         const WINDOW: u32 = PrimaryControls::INTERRUPT_WINDOW_EXITING.bits();
-        let controls = if wanted { self.primary | WINDOW } else { self.primary & !WINDOW };
+        let controls = if wanted {
+            self.primary | WINDOW
+        } else {
+            self.primary & !WINDOW
+        };
         if controls != self.primary {
             self.primary = controls;
             make_current(self).write(field::PRIMARY_CONTROLS, controls);

@@ -72,7 +72,10 @@ impl<T: Width> Field<T> {
     /// The field with this encoding; refuses one of another width when it is compiled.
     pub const fn new(encoding: u32) -> Self {
         assert!(encoding >> 13 & 3 == T::CODE, "the encoding is of another width");
-        Self { encoding, width: PhantomData }
+        Self {
+            encoding,
+            width: PhantomData,
+        }
     }
 }
 
