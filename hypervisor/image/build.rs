@@ -1,7 +1,8 @@
 //! Links the image: a freestanding program for the host's own target, placed by the machine's script.
 
 fn main() {
-    let script = std::env::var("DEP_PLEAT_MACHINE_LINKER_SCRIPT").expect("pleat-machine names its linker script");
+    let script =
+        std::env::var("DEP_PLEAT_MACHINE_LINKER_SCRIPT").expect("pleat-machine names its linker script");
     println!("cargo::rerun-if-changed={script}");
     for argument in [
         "-nostdlib",

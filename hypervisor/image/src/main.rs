@@ -15,7 +15,11 @@ pleat_machine::entry!(main);
 static STORAGE: Mutex<Storage<Board>> = Mutex::new(Storage::EMPTY);
 
 fn main(mut board: Board, mut boot: Boot) -> ! {
-    log::info!("Pleat {}: first line {} ticks after reset", env!("CARGO_PKG_VERSION"), boot.entry_tsc - boot.reset_tsc);
+    log::info!(
+        "Pleat {}: first line {} ticks after reset",
+        env!("CARGO_PKG_VERSION"),
+        boot.entry_tsc - boot.reset_tsc
+    );
     let frames = boot.memory.highest().div_ceil(FRAME_SIZE as u64);
     let count = usize::try_from(frames).expect("addresses have 64 bits");
     let records = boot.memory.claim_records(count, FrameRecord::RESERVED);
@@ -43,9 +47,16 @@ fn main(mut board: Board, mut boot: Boot) -> ! {
 
 /// The machine's memory map in the ledger's terms.
 fn regions(memory: &MemoryMap) -> ArrayVec<BootRegion, 40> {
-    let region = |range: FrameRange, class| BootRegion { first: range.first, frames: range.count, class };
+    let region = |range: FrameRange, class| BootRegion {
+        first: range.first,
+        frames: range.count,
+        class,
+    };
     let usable = memory.usable.iter().map(|range| region(*range, Region::Usable));
     usable
-        .chain([region(memory.image, Region::Image), region(memory.metadata, Region::Metadata)])
+        .chain([
+            region(memory.image, Region::Image),
+            region(memory.metadata, Region::Metadata),
+        ])
         .collect()
 }
