@@ -91,6 +91,8 @@ pub struct GuestStats<'a> {
     pub ballooned: u64,
     /// 2 MiB mappings (each backs 512 frames, which are not in `unique`).
     pub large: u64,
+    /// 1 GiB mappings (each backs 262,144 frames, which are not in `unique`).
+    pub huge: u64,
     pub faults: Counters<'a>,
     pub exits: Counters<'a>,
     /// Ticks this guest spent on the processor, its exits included.

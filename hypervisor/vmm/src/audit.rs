@@ -80,7 +80,7 @@ impl<P: Platform> Host<P> {
             Err(error) => audit.find(format_args!("guest `{name}`: {error:?}")),
         }
         let held = Holdings {
-            owned: counters.owned_frames(),
+            owned: counters.owned_frames() + guest.memory.unfinished_frames(),
             tables: counters.table_frames(),
             vcpus: guest.vcpu_frames.len() as u64,
         };

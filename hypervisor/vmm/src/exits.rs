@@ -114,8 +114,9 @@ impl<P: Platform> Cpu<'_, P> {
 
     fn ept_violation(&mut self, violation: &EptViolation) -> Resume {
         let EptViolation { gpa, access, .. } = *violation;
-        match self.host.fault(&mut self.guest.memory, gpa, access) {
-            Fault::Backed => Resume::Retry,
+        match self.host.guest_fault(&mut self.guest.memory, gpa, access) {
+            // Unfinished: it faults again where it is, unless its time is over.
+            Fault::Backed | Fault::Unfinished => Resume::Retry,
             Fault::HostShort => Resume::Park,
             Fault::Hole if (HOLE_START..HOLE_END).contains(&gpa.get()) => {
                 Resume::Stop(Stop::NoDeviceThere(gpa, access))

@@ -84,6 +84,13 @@ impl FramePool {
             .ok()
     }
 
+    /// 1 GiB for the pages from `first` on; its content is old.
+    pub(crate) fn allocate_huge(&mut self, guest: GuestId, first: Gfn) -> Option<OwnedFrame> {
+        self.ledger
+            .allocate_huge(Owner { guest, gfn: first }, Purpose::Demand)
+            .ok()
+    }
+
     /// A frame for the state of a virtual processor.
     pub(crate) fn allocate_vcpu(&mut self, guest: GuestId) -> Option<Hfn> {
         self.ledger.allocate_vcpu(guest).ok()

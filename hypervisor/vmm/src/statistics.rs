@@ -81,6 +81,7 @@ fn guest_element<'p, P: Platform>(record: Record<'p, P>, guest: &Guest, index: u
         disk: 0,
         ballooned: counters.ballooned,
         large: counters.large,
+        huge: counters.huge,
         faults: Counters {
             names: &FAULT_NAMES,
             counts: guest.memory.faults(),

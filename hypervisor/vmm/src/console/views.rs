@@ -5,7 +5,7 @@ use crate::memory::FAULT_NAMES;
 use crate::run::Hypervisor;
 use crate::statistics::host_state;
 use core::fmt;
-use pleat_types::{Exit, FRAME_SIZE, LARGE_FRAMES, Platform};
+use pleat_types::{Exit, FRAME_SIZE, LARGE_FRAMES, PageSize, Platform};
 
 /// A number of frames, as a size for people.
 struct Size(u64);
@@ -122,6 +122,11 @@ impl<P: Platform> Hypervisor<P> {
         let rows = [
             ("unique 4 KiB", counters.unique, counters.unique),
             ("large 2 MiB", counters.large, counters.large * LARGE_FRAMES),
+            (
+                "huge 1 GiB",
+                counters.huge,
+                counters.huge * PageSize::Huge.frames(),
+            ),
             ("zero", counters.zero, counters.zero),
             ("untouched", counters.untouched, counters.untouched),
             ("ballooned", counters.ballooned, counters.ballooned),

@@ -59,6 +59,7 @@ impl<P: Platform> Host<P> {
     fn writable_frame(&mut self, memory: &mut GuestMemory, at: Gpa) -> Result<Hfn, MemoryError> {
         match self.fault(memory, at, Access::Write) {
             Fault::Backed => {}
+            Fault::Unfinished => return Err(MemoryError::Bug("a copy that backs 1 GiB")),
             Fault::HostShort => return Err(MemoryError::HostShort),
             Fault::Hole => return Err(MemoryError::Hole(at)),
             Fault::Bug(place) => return Err(MemoryError::Bug(place)),

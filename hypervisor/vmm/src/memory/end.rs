@@ -23,6 +23,7 @@ impl<P: Platform> Host<P> {
             Life::Live(stage2) => Life::Dying(stage2.teardown()),
             other => other,
         };
+        self.abandon_huge(memory);
     }
 
     /// Gives the next batch of a dying guest's frames back; false when there is none left.

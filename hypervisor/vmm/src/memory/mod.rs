@@ -5,10 +5,12 @@
 
 mod copy;
 mod end;
+mod huge;
 
 use crate::frames::Tables;
 use crate::host::Host;
 use crate::loader::layout::Ram;
+use huge::Unfinished;
 use pleat_bundle::config::Pages;
 use pleat_stage2::{
     Absent, Counters, Error, FaultAction, Mapping, Page, PendingFlush, ProcessorSet, Retired, Stage2,
@@ -22,11 +24,13 @@ use pleat_types::{
 pub(crate) const THE_PROCESSOR: u8 = 0;
 
 /// Kinds of faults that are counted, by [`FaultKind`].
-pub(crate) const FAULT_NAMES: [&str; 7] = [
+pub(crate) const FAULT_NAMES: [&str; 9] = [
     "zero",
     "unique",
     "zero-broken",
     "large",
+    "huge",
+    "huge-unfinished",
     "deflated",
     "stale",
     "waited",
@@ -43,6 +47,10 @@ enum FaultKind {
     ZeroBroken,
     /// A first write that got 2 MiB.
     Large,
+    /// A first touch that got 1 GiB.
+    Huge,
+    /// A touch of memory that is still being zeroed, 1 GiB at a time.
+    HugeUnfinished,
     /// The guest used a page of its balloon.
     Deflated,
     /// A stale translation.
@@ -57,6 +65,8 @@ enum FaultKind {
 pub(crate) enum Fault {
     /// The access succeeds now.
     Backed,
+    /// A part of the work is done: the same access again does the next part.
+    Unfinished,
     /// No frame is free; nothing has changed.
     HostShort,
     /// The guest has nothing there.
@@ -99,6 +109,8 @@ pub(crate) struct GuestMemory {
     guest: GuestId,
     life: Life,
     pages: Pages,
+    /// The block of 1 GiB that is on its way to the guest.
+    unfinished: Option<Unfinished>,
     faults: [u64; FAULT_NAMES.len()],
 }
 
@@ -109,6 +121,7 @@ impl GuestMemory {
             guest,
             life: Life::Gone,
             pages,
+            unfinished: None,
             faults: [0; FAULT_NAMES.len()],
         }
     }
@@ -244,7 +257,7 @@ impl<P: Platform> Host<P> {
         mapping: &Mapping,
         largest: PageSize,
     ) -> Result<(), MemoryError> {
-        let is_large_wanted = memory.pages == Pages::Large && largest != PageSize::Small;
+        let is_large_wanted = memory.pages != Pages::Small && largest != PageSize::Small;
         if is_large_wanted && self.map_fresh_large(memory, gfn.large_base())? {
             return Ok(());
         }
