@@ -50,11 +50,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode> {
         for (group, names, targets) in [
             ("tools", &packages.tools, &["--all-targets"][..]),
             ("tests of the libraries", &packages.tested, &["--tests"]),
-            (
-                "freestanding programs",
-                &packages.freestanding,
-                &["--lib", "--bins"],
-            ),
+            ("libraries and freestanding programs", &bare, &["--lib", "--bins"]),
         ] {
             let names = package_arguments(names);
             let names = || names.iter().map(String::as_str);

@@ -80,7 +80,8 @@ fn details(said: &str, errors: &str, passed: u64) -> String {
     }
     let interesting: Vec<&str> = said
         .lines()
-        .filter(|line| !line.ends_with("... ok") && !line.is_empty())
+        .filter(|line| !line.ends_with("... ok") && !line.is_empty() && !line.starts_with("running "))
+        .filter(|line| !line.starts_with("test result: ok"))
         .collect();
     let shown = [
         process::tail(errors, SHOWN_LINES),
