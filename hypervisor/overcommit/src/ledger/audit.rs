@@ -105,6 +105,7 @@ impl Ledger<'_> {
             }
             (before, frame, length) = (frame, record.next(), length + 1);
         }
-        (length == self.buddy.blocks(order)).then_some(length)
+        let is_last = order < MAX_ORDER || before == self.buddy.last();
+        (length == self.buddy.blocks(order) && is_last).then_some(length)
     }
 }

@@ -13,6 +13,8 @@ const ORDERS: usize = MAX_ORDER as usize + 1;
 #[derive(Debug)]
 pub(super) struct Buddy {
     heads: [u32; ORDERS],
+    /// The last block of the list of largest blocks.
+    last: u32,
     blocks: [u32; ORDERS],
 }
 
@@ -20,12 +22,18 @@ impl Buddy {
     pub(super) const fn new() -> Self {
         Self {
             heads: [NONE; ORDERS],
+            last: NONE,
             blocks: [0; ORDERS],
         }
     }
 
     pub(super) fn head(&self, order: u8) -> u32 {
         self.heads[usize::from(order)]
+    }
+
+    /// The last block of the largest order.
+    pub(super) const fn last(&self) -> u32 {
+        self.last
     }
 
     /// How many free blocks of this order there are.
@@ -60,6 +68,21 @@ impl Buddy {
             .find(|first| (0..parts).all(|n| is_free(part(*first, n))))?;
         (0..parts).for_each(|n| self.remove(records, part(first, n), MAX_ORDER));
         Some(first)
+    }
+
+    /// Puts a run back that [`Buddy::take_run`] could find again: behind all other blocks, so that these
+    /// are used before it is broken up.
+    pub(super) fn give_run(&mut self, records: &mut [FrameRecord], first: u32, order: u8) {
+        for n in 0..1 << (order - MAX_ORDER) {
+            let (block, previous) = (first + (n << MAX_ORDER), self.last);
+            records[at(block)] = FrameRecord::free(MAX_ORDER, NONE, previous);
+            match records.get_mut(at(previous)) {
+                Some(record) => record.set_next(block),
+                None => self.heads[usize::from(MAX_ORDER)] = block,
+            }
+            self.last = block;
+            self.blocks[usize::from(MAX_ORDER)] += 1;
+        }
     }
 
     /// Takes the one frame out of the free block that starts at `block`.
@@ -110,6 +133,9 @@ impl Buddy {
         }
         records[at(block)] = FrameRecord::free(order, next, NONE);
         self.heads[usize::from(order)] = block;
+        if order == MAX_ORDER && next == NONE {
+            self.last = block;
+        }
         self.blocks[usize::from(order)] += 1;
     }
 
@@ -119,8 +145,10 @@ impl Buddy {
             Some(record) => record.set_next(next),
             None => self.heads[usize::from(order)] = next,
         }
-        if let Some(record) = records.get_mut(at(next)) {
-            record.set_previous(previous);
+        match records.get_mut(at(next)) {
+            Some(record) => record.set_previous(previous),
+            None if order == MAX_ORDER => self.last = previous,
+            None => {}
         }
         records[at(block)] = FrameRecord::single(State::Tail, 0);
         self.blocks[usize::from(order)] -= 1;

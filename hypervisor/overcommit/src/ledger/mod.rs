@@ -303,10 +303,9 @@ impl<'m> Ledger<'m> {
     fn give(&mut self, frame: Hfn, state: State, order: u8) -> Result<(), Bug> {
         let block = self.index(frame)?;
         self.expect(block, state, order)?;
-        // From the top, so that the free list starts with the lowest.
-        let part = order.min(MAX_ORDER);
-        for n in (0..1 << (order - part)).rev() {
-            self.buddy.give(self.records, block + (n << part), part);
+        match order {
+            HUGE_ORDER => self.buddy.give_run(self.records, block, order),
+            _ => self.buddy.give(self.records, block, order),
         }
         self.uncount(state, 1 << order);
         self.count(State::Free, 1 << order);

@@ -61,9 +61,38 @@ fn a_gib_is_found_where_all_of_it_is_free_and_comes_back_whole() {
     ledger.release(block).unwrap();
     ledger.audit().unwrap();
     assert_eq!((*ledger.counts(), ledger.free_blocks(MAX_ORDER)), before);
-    // The lowest of the blocks that came back is the first to go again.
+}
+
+#[test]
+fn a_gib_that_came_back_is_broken_up_last() {
+    let mut records = records();
+    let mut ledger = machine(&mut records);
+    let block = ledger.allocate_huge(owner(1, HUGE), Purpose::Demand).unwrap();
+    let mut held: Vec<_> = (0..5)
+        .map(|n| {
+            ledger
+                .allocate_large(owner(2, n * LARGE), Purpose::Demand)
+                .unwrap()
+        })
+        .collect();
+    ledger.release(block).unwrap();
+    ledger.release(held.pop().unwrap()).unwrap();
+    ledger.audit().unwrap();
+    // 511 blocks of the first GiB, of which four are held, and the one behind the second GiB.
+    for n in 0..511 - 4 + 1 {
+        let large = ledger
+            .allocate_large(owner(2, (5 + n) * LARGE), Purpose::Demand)
+            .unwrap();
+        assert!(!(HUGE..2 * HUGE).contains(&large.first().get()), "{n}");
+    }
+    let again = ledger.allocate_huge(owner(1, HUGE), Purpose::Demand).unwrap();
+    ledger.audit().unwrap();
+    assert_eq!(ledger.free_blocks(MAX_ORDER), 0);
+    ledger.release(again).unwrap();
+    ledger.audit().unwrap();
     let large = ledger.allocate_large(owner(1, 0), Purpose::Demand).unwrap();
-    assert_eq!(large.first(), Hfn::new(HUGE));
+    assert_eq!(large.first(), Hfn::new(HUGE), "the lowest of it first");
+    ledger.audit().unwrap();
 }
 
 #[test]
