@@ -183,7 +183,11 @@ struct Places<'a> {
 impl Places<'_> {
     fn guest(&self, raw: &raw::Guest) -> Checked<GuestSpec> {
         let kernel = at(&raw.kernel, |text| self.kernel(text))?;
-        let pages = [("small", Pages::Small), ("large", Pages::Large)];
+        let pages = [
+            ("small", Pages::Small),
+            ("large", Pages::Large),
+            ("huge", Pages::Huge),
+        ];
         let reboots = [("stop", OnReboot::Stop), ("restart", OnReboot::Restart)];
         let usual_initramfs = if kernel.is_debian() {
             Initramfs::Workload

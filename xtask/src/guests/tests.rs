@@ -120,7 +120,7 @@ fn values_say_what_is_allowed() {
     assert_mistake(&with("memory = \"4G\""), 4, &["\"3G\""]);
     assert_mistake(&with("weight = 0"), 5, &["1 to 10000"]);
     assert_mistake(&with("weight = -3"), 5, &["1 to 10000"]);
-    assert_mistake(&with("pages = \"huge\""), 5, &["\"small\", \"large\""]);
+    assert_mistake(&with("pages = \"giant\""), 5, &["\"small\", \"large\", \"huge\""]);
     assert_mistake(&with("on_reboot = \"again\""), 5, &["\"stop\", \"restart\""]);
     assert_mistake(&with("name = \"a b\""), 4, &["letters, digits"]);
     assert_mistake(&with("weight = \"much\""), 5, &["expected", "i64"]);
