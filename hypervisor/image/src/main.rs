@@ -28,8 +28,8 @@ fn main(mut board: Board, mut boot: Boot) -> ! {
     let context = BootContext {
         regions: &regions,
         records,
-        bundle: boot.memory.bundle.first.base(),
-        bundle_bytes: boot.memory.bundle.count * FRAME_SIZE as u64,
+        bundle: boot.memory.bundle().first.base(),
+        bundle_bytes: boot.memory.bundle().count * FRAME_SIZE as u64,
         reset: Tsc(boot.reset_tsc),
     };
     let storage = MutexGuard::leak(STORAGE.lock());
@@ -52,11 +52,11 @@ fn regions(memory: &MemoryMap) -> ArrayVec<BootRegion, 40> {
         frames: range.count,
         class,
     };
-    let usable = memory.usable.iter().map(|range| region(*range, Region::Usable));
+    let usable = memory.usable().iter().map(|range| region(*range, Region::Usable));
     usable
         .chain([
-            region(memory.image, Region::Image),
-            region(memory.metadata, Region::Metadata),
+            region(memory.image(), Region::Image),
+            region(memory.metadata(), Region::Metadata),
         ])
         .collect()
 }

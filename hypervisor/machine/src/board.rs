@@ -31,7 +31,7 @@ impl Board {
         Self {
             engine: Engine::start(capabilities),
             frames,
-            stream: Stream::find(),
+            stream: Stream::get(),
             tsc_hz: OnceCell::new(),
             boot_epoch: clock::read_wall_clock(),
         }
@@ -54,12 +54,13 @@ impl Platform for Board {
         let frames: &[Hfn; VCPU_FRAMES] = frames
             .try_into()
             .expect("a virtual processor has VCPU_FRAMES frames");
+        self.frames.assert_managed(frames);
         self.engine
             .new_vcpu(Identity { guest, eptp }, frames.map(Hfn::base))
     }
 
     fn drop_vcpu(&mut self, vcpu: VirtualProcessor) {
-        self.engine.drop_vcpu(vcpu);
+        drop(vcpu);
     }
 
     fn enter(&mut self, vcpu: &mut VirtualProcessor, until: Tsc) -> Exit {
@@ -78,7 +79,7 @@ impl Platform for Board {
         if until <= self.now() || CONSOLE.lock().has_input() {
             return;
         }
-        // The deadline register takes 0 as "no interrupt" (SDM 10.5.4.1).
+        // The deadline register takes 0 as "no interrupt" (SDM 11.5.4.1).
         interrupts::set_timer(if until == Tsc::NEVER { 0 } else { until.0 });
         wait_for_interrupt();
         interrupts::set_timer(0);
@@ -90,7 +91,7 @@ impl Platform for Board {
 
     fn tsc_hz(&self) -> u64 {
         // Measured when it is asked for: whoever starts an emulator knows it and saves the 10 ms.
-        *self.tsc_hz.get_or_init(clock::calibrate_tsc)
+        *self.tsc_hz.get_or_init(clock::tsc_hz)
     }
 
     fn boot_epoch(&self) -> u64 {

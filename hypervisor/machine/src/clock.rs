@@ -1,5 +1,7 @@
 //! What time it is: the frequency of the TSC, and the wall clock at start-up.
 
+use core::arch::x86_64::__cpuid_count;
+
 use crate::cpu::{inb, outb, rdtsc};
 
 /// Input frequency of the 8254 timer.
@@ -7,8 +9,25 @@ const PIT_HZ: u64 = 1_193_182;
 /// Length of the calibration: 1/100 s.
 const PIT_COUNT: u16 = 11_932;
 
-/// Measures the TSC against channel 2 of the 8254 in one-shot mode (its output is readable at port 0x61).
-pub fn calibrate_tsc() -> u64 {
+/// Ticks of the TSC in a second: measured, else as CPUID says (an emulator's CPUID may be another machine's).
+pub fn tsc_hz() -> u64 {
+    calibrate_tsc()
+        .or_else(tsc_hz_by_cpuid)
+        .expect("neither the 8254 timer nor CPUID tells how fast the TSC is")
+}
+
+/// CPUID 15H: crystal frequency and ratio, where the processor tells both.
+fn tsc_hz_by_cpuid() -> Option<u64> {
+    let leaf = __cpuid_count(0x15, 0);
+    let hz = u64::from(leaf.ecx) * u64::from(leaf.ebx) / u64::from(leaf.eax.max(1));
+    Some(hz).filter(|hz| *hz != 0)
+}
+
+/// Measures the TSC against channel 2 of the 8254 in one-shot mode (its output is readable at port 0x61); `None`
+/// where that timer does not count.
+fn calibrate_tsc() -> Option<u64> {
+    /// Polls that take longer than the count on any machine: each is a bus cycle of about a microsecond.
+    const PATIENCE: u32 = 10_000_000;
     let control = inb(0x61) & !0x02;
     outb(0x61, control & !0x01); // gate closed, speaker off
     outb(0x43, 0xb0); // channel 2, both bytes, mode 0
@@ -17,10 +36,10 @@ pub fn calibrate_tsc() -> u64 {
     outb(0x42, high);
     outb(0x61, control | 0x01); // gate open: it counts
     let start = rdtsc();
-    while inb(0x61) & 0x20 == 0 {}
+    let has_ended = (0..PATIENCE).any(|_| inb(0x61) & 0x20 != 0);
     let ticks = rdtsc() - start;
     outb(0x61, control & !0x01);
-    ticks * PIT_HZ / u64::from(PIT_COUNT)
+    has_ended.then_some(ticks * PIT_HZ / u64::from(PIT_COUNT))
 }
 
 /// The board's clock (MC146818), in seconds since 1970, UTC; 0 if there is none that answers.

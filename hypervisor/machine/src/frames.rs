@@ -55,6 +55,14 @@ impl Frames {
         address as *mut u8
     }
 
+    /// These are frames that were handed out, each another one: anything else is a bug of the caller.
+    pub fn assert_managed(&self, frames: &[Hfn]) {
+        for (index, frame) in frames.iter().enumerate() {
+            self.frame(*frame);
+            assert!(!frames[..index].contains(frame), "{frame} was given twice");
+        }
+    }
+
     fn frame(&self, frame: Hfn) -> *mut u8 {
         self.pointer(frame.base().get(), FRAME_SIZE)
     }

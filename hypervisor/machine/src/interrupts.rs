@@ -1,12 +1,12 @@
 //! Interrupts of the host: the console's serial line and the wake-up timer.
 //!
-//! The serial line's IRQ 4 comes through the 8259 pair in virtual-wire mode (SDM vol. 3, 10.5.1: LINT0 as
+//! The serial line's IRQ 4 comes through the 8259 pair in virtual-wire mode (SDM vol. 3, 11.5.1: LINT0 as
 //! ExtINT), which every machine has and which needs no table to find. The timer is the local APIC's
 //! TSC deadline.
 
 use x86::msr::{IA32_APIC_BASE, IA32_TSC_DEADLINE, wrmsr};
 
-use crate::cpu::{outb, rdmsr};
+use crate::cpu::{inb, outb, rdmsr};
 use crate::serial::{COM1_IRQ, CONSOLE};
 
 /// Vector of IRQ 0; IRQ 8 follows at + 8.
@@ -20,7 +20,11 @@ const END_OF_INTERRUPT: u8 = 0x20;
 
 const X2APIC_EOI: u32 = 0x80b;
 const X2APIC_SPURIOUS: u32 = 0x80f;
+const X2APIC_IN_SERVICE: u32 = 0x810;
 const X2APIC_LVT_TIMER: u32 = 0x832;
+/// CMCI, thermal sensor, performance counters, LINT1, error: as the firmware left them until they are masked.
+const X2APIC_LVT_OTHERS: [u32; 5] = [0x82f, 0x833, 0x834, 0x836, 0x837];
+const MASKED: u64 = 1 << 16;
 const X2APIC_LVT_LINT0: u32 = 0x835;
 const DELIVER_EXTINT: u64 = 7 << 8;
 const TIMER_TSC_DEADLINE: u64 = 2 << 17;
@@ -28,14 +32,43 @@ const TIMER_TSC_DEADLINE: u64 = 2 << 17;
 /// Sets up both controllers; interrupts stay off at the processor.
 pub fn start() {
     start_pic();
-    const ENABLE_X2APIC: u64 = 1 << 11 | 1 << 10;
-    // SAFETY: the capability check has found an x2APIC with TSC deadline; the vectors have handlers.
+    const ENABLE: u64 = 1 << 11;
+    const X2APIC_MODE: u64 = 1 << 10;
+    let base = rdmsr(IA32_APIC_BASE);
+    // SAFETY: the capability check has found an x2APIC with TSC deadline; the vectors have handlers. From
+    // off to x2APIC mode there is no way but through xAPIC mode (SDM 11.12.5).
     unsafe {
-        wrmsr(IA32_APIC_BASE, rdmsr(IA32_APIC_BASE) | ENABLE_X2APIC);
+        wrmsr(IA32_APIC_BASE, base | ENABLE);
+        wrmsr(IA32_APIC_BASE, base | ENABLE | X2APIC_MODE);
+        for entry in lvt_others() {
+            wrmsr(entry, MASKED);
+        }
         wrmsr(X2APIC_SPURIOUS, 1 << 8 | u64::from(SPURIOUS_VECTOR));
         wrmsr(X2APIC_LVT_LINT0, DELIVER_EXTINT);
         wrmsr(X2APIC_LVT_TIMER, TIMER_TSC_DEADLINE | u64::from(TIMER_VECTOR));
     }
+}
+
+/// The other entries of the local vector table that this processor has (SDM 11.5.1: version register, bits 23:16).
+fn lvt_others() -> impl Iterator<Item = u32> {
+    const CMCI: u32 = 0x82f;
+    const X2APIC_VERSION: u32 = 0x803;
+    let has_cmci = rdmsr(X2APIC_VERSION) >> 16 & 0xff >= 6;
+    X2APIC_LVT_OTHERS
+        .into_iter()
+        .filter(move |entry| *entry != CMCI || has_cmci)
+}
+
+/// A non-maskable interrupt is fatal only if the board says that memory or a bus has failed (port 0x61, bits
+/// 7 and 6); watchdogs and buttons raise them too.
+pub fn on_nmi() {
+    const HARDWARE_FAILED: u8 = 0xc0;
+    let reason = inb(0x61);
+    assert!(
+        reason & HARDWARE_FAILED == 0,
+        "hardware error: non-maskable interrupt, port 0x61 is {reason:#x}"
+    );
+    log::warn!("a non-maskable interrupt without a cause; going on");
 }
 
 /// Moves the 8259 pair off the exceptions' vectors and masks all but COM1.
@@ -66,7 +99,14 @@ pub fn serve(vector: u8) {
         }
         // SAFETY: tells the local APIC that its interrupt has been served.
         TIMER_VECTOR => unsafe { wrmsr(X2APIC_EOI, 0) },
-        // Spurious interrupts of either controller want no answer (8259A data sheet, IR7; SDM 10.9).
+        // Spurious interrupts of either controller are in service nowhere and want no answer (8259A data
+        // sheet, IR7; SDM 11.9). What is in service at the local APIC must be ended, or it blocks the timer.
+        // SAFETY: as above.
+        other if is_in_service(other) => unsafe { wrmsr(X2APIC_EOI, 0) },
         _ => {}
     }
+}
+
+fn is_in_service(vector: u8) -> bool {
+    rdmsr(X2APIC_IN_SERVICE + u32::from(vector / 32)) & 1 << (vector % 32) != 0
 }

@@ -23,7 +23,7 @@ impl Log for Sink {
 
     fn log(&self, record: &Record<'_>) {
         // Writing to the lines cannot fail.
-        let _ = writeln!(Lines(Stream::find()), "[{}] {}", record.level(), record.args());
+        let _ = writeln!(Lines(Stream::get()), "[{}] {}", record.level(), record.args());
     }
 
     fn flush(&self) {}

@@ -71,7 +71,7 @@ fn protection(address: u64) -> u64 {
     }
 }
 
-/// Builds the tables and switches to them. `has_huge_pages` tells whether RAM above 4 GiB can be mapped.
+/// Builds the tables and switches to them. `highest` is the end of memory; `reach` says how much of it can be mapped.
 pub fn start(highest: u64, reach: Reach) {
     PML4.set(0, PDPT.address() | PRESENT | WRITABLE);
     for (index, directory) in (0..).zip(&DIRECTORIES) {
@@ -117,11 +117,11 @@ impl Reach {
 }
 
 fn activate() {
-    const SYSCALL_NX_LME: u64 = 1 << 11 | 1 << 8;
+    const NX_LME: u64 = 1 << 11 | 1 << 8;
     // SAFETY: the tables map all that runs or is read now at its own address, so nothing moves; NX is
     // enabled before a table that uses it, and WP last, when the read-only pages are in force.
     unsafe {
-        wrmsr(IA32_EFER, SYSCALL_NX_LME);
+        wrmsr(IA32_EFER, NX_LME);
         x86::controlregs::cr3_write(PML4.address());
         x86::controlregs::cr0_write(x86::controlregs::cr0() | x86::controlregs::Cr0::CR0_WRITE_PROTECT);
     }

@@ -4,7 +4,7 @@
 //! does not fit is dropped and counted. Registers as in the PC16550D data sheet.
 
 use heapless::Deque;
-use spin::Mutex;
+use spin::{Mutex, Once};
 
 use crate::cpu::{inb, outb, outsb};
 
@@ -53,7 +53,7 @@ impl Console {
 
     /// Finds and sets up the line.
     pub fn start(&mut self) {
-        self.port = Port::find(0x3f8);
+        self.port = com1();
         if let Some(port) = self.port {
             port.write(INTERRUPTS, ON_RECEIVE);
         }
@@ -124,8 +124,14 @@ pub enum Stream {
 impl Stream {
     const DEBUG_PORT: u16 = 0xe9;
 
-    /// Finds the best way out. Both emulators' debug ports read back their own number.
-    pub fn find() -> Self {
+    /// The best way out. It is looked for once: setting a line up again would drop what it is sending.
+    pub fn get() -> Self {
+        static STREAM: Once<Stream> = Once::new();
+        *STREAM.call_once(Self::find)
+    }
+
+    /// Both emulators' debug ports read back their own number.
+    fn find() -> Self {
         if inb(Self::DEBUG_PORT) == 0xe9 {
             return Self::DebugPort;
         }
@@ -183,10 +189,16 @@ impl Port {
     }
 }
 
+/// COM1, if there is one: looked for once, like the stream.
+fn com1() -> Option<Port> {
+    static COM1: Once<Option<Port>> = Once::new();
+    *COM1.call_once(|| Port::find(0x3f8))
+}
+
 /// Writes past all queues and locks, for a machine that is about to stop.
 pub fn write_last_words(text: &[u8]) {
-    Stream::find().write(text);
-    if let Some(port) = Port::find(0x3f8) {
+    Stream::get().write(text);
+    if let Some(port) = com1() {
         text.iter().for_each(|&byte| port.send(byte));
     }
 }

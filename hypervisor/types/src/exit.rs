@@ -13,7 +13,7 @@ pub enum Access {
     Fetch,
 }
 
-/// An access that the extended page tables did not allow (SDM 28.3.3.2).
+/// An access that the extended page tables did not allow (SDM 29.3.3.2).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct EptViolation {
     /// Where, in guest-physical memory.
@@ -122,7 +122,8 @@ pub enum Exit {
     Pause,
     /// An instruction that raises #UD in our guests: VMX, MONITOR/MWAIT, RDPMC, GETSEC …
     UndefinedInstruction,
-    /// The VM entry failed on guest state; the basic exit reason (33, 34 or 41).
+    /// The VM entry failed on guest state; the basic exit reason (33, 34 or 41),
+    /// or the VM-instruction error (7 or 8) of an entry that was refused.
     EntryFailed(u16),
     /// Any other basic exit reason.
     Other(u16),

@@ -173,6 +173,10 @@ impl<P: Platform> Cpu<'_, P> {
 
     fn xsetbv(&mut self) -> Resume {
         let value = self.edx_eax();
+        // The processor refuses it to user space before it exits; not every emulation does.
+        if self.vcpu.privilege() != 0 {
+            return Resume::Inject(Event::GeneralProtection);
+        }
         let is_xcr0 = low_half(self.vcpu.gpr(Gpr::Rcx)) == 0;
         if !is_xcr0 || value & !self.host.cpuid.allowed_xcr0() != 0 {
             return Resume::Inject(Event::GeneralProtection);

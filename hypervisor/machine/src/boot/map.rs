@@ -14,17 +14,19 @@ const LOW_RESERVE: u64 = 0x1_0000;
 const METADATA_PART: u64 = 128;
 
 /// What is where; all in whole frames.
-#[derive(Clone, Debug)]
+///
+/// There is one, made at boot: it may be read by everyone and changed only by claiming, so that no frame is
+/// handed out twice.
+#[derive(Debug)]
 pub struct MemoryMap {
-    /// RAM, ascending; everything below lies in it.
-    pub usable: ArrayVec<FrameRange, MAX_RANGES>,
-    /// Pleat itself.
-    pub image: FrameRange,
-    /// Records about frames, and the symbols.
-    pub metadata: FrameRange,
-    /// The boot bundle.
-    pub bundle: FrameRange,
+    usable: ArrayVec<FrameRange, MAX_RANGES>,
+    image: FrameRange,
+    metadata: FrameRange,
+    bundle: FrameRange,
 }
+
+/// Ranges of RAM that are used; the rest of [`MAX_RANGES`] is for those that image, metadata and bundle split.
+const MAX_USABLE: usize = MAX_RANGES - 3;
 
 const NOTHING: FrameRange = FrameRange {
     first: Hfn::new(0),
@@ -50,6 +52,30 @@ impl MemoryMap {
             return Err("the memory that Pleat was loaded to is not in the memory map");
         }
         Ok(map)
+    }
+
+    /// RAM; everything below lies in it.
+    #[must_use]
+    pub fn usable(&self) -> &[FrameRange] {
+        &self.usable
+    }
+
+    /// Pleat itself.
+    #[must_use]
+    pub fn image(&self) -> FrameRange {
+        self.image
+    }
+
+    /// Records about frames, and the symbols.
+    #[must_use]
+    pub fn metadata(&self) -> FrameRange {
+        self.metadata
+    }
+
+    /// The boot bundle.
+    #[must_use]
+    pub fn bundle(&self) -> FrameRange {
+        self.bundle
     }
 
     /// The first address above all RAM.
@@ -124,8 +150,10 @@ impl MemoryMap {
 
     /// Memory for `count` records that live as long as Pleat.
     pub fn claim_records<T: Copy + 'static>(&mut self, count: usize, blank: T) -> &'static mut [T] {
-        let bytes = (count * size_of::<T>()) as u64;
-        let first = self.place_metadata(bytes.div_ceil(FRAME_SIZE as u64));
+        let bytes = count
+            .checked_mul(size_of::<T>())
+            .expect("records of more than all memory");
+        let first = self.place_metadata(bytes.div_ceil(FRAME_SIZE) as u64);
         let records = first.base().get() as *mut T;
         assert!(
             align_of::<T>() <= FRAME_SIZE,
@@ -147,12 +175,13 @@ fn usable_ranges(info: &BootInfo, limit: u64) -> Result<ArrayVec<FrameRange, MAX
         let first = region.base.max(LOW_RESERVE).div_ceil(FRAME_SIZE as u64);
         let end = (region.base + region.bytes).min(limit) / FRAME_SIZE as u64;
         if first < end {
-            usable
-                .try_push(FrameRange {
-                    first: Hfn::new(first),
-                    count: end - first,
-                })
-                .map_err(|_| "the memory map has too many ranges")?;
+            if usable.len() == MAX_USABLE {
+                return Err("the memory map has too many ranges");
+            }
+            usable.push(FrameRange {
+                first: Hfn::new(first),
+                count: end - first,
+            });
         }
     }
     Ok(usable)

@@ -93,8 +93,10 @@ fn from_rom(info: u64) -> Result<BootInfo, &'static str> {
 
 /// Finds the bundle, and copies the symbols to where they can stay.
 fn find_bundle(info: &BootInfo, memory: &mut MemoryMap) {
-    if !memory.is_usable(info.bundle_base, info.bundle_bytes) {
-        refuse("the boot bundle does not lie in usable memory");
+    let is_whole =
+        info.bundle_base.is_multiple_of(FRAME_SIZE as u64) && info.bundle_bytes >= FRAME_SIZE as u64;
+    if !is_whole || !memory.is_usable(info.bundle_base, info.bundle_bytes) {
+        refuse("the boot bundle does not lie on a page of usable memory");
     }
     // SAFETY: the first page of the bundle, in usable and mapped memory.
     let page = unsafe { &*(info.bundle_base as *const [u8; FRAME_SIZE]) };

@@ -1,9 +1,8 @@
 //! The information of a Multiboot 2 loader (specification 3.6), turned into a [`BootInfo`].
 
-use multiboot2::{BootInformation, BootInformationHeader, MemoryAreaType};
-use pleat_bundle::handover::{
-    BOOT_INFO_MAGIC, BootInfo, MAX_REGIONS, MemoryRegion, REGION_RAM, REGION_RESERVED,
-};
+use arrayvec::ArrayVec;
+use multiboot2::{BootInformation, BootInformationHeader, MemoryAreaType, MemoryMapTag};
+use pleat_bundle::handover::{BOOT_INFO_MAGIC, BootInfo, MAX_REGIONS, MemoryRegion, REGION_RAM};
 
 /// Reads the loader's tags; the first module is the boot bundle.
 pub fn boot_info(address: u64, magic: u32) -> Result<BootInfo, &'static str> {
@@ -28,19 +27,29 @@ pub fn boot_info(address: u64, magic: u32) -> Result<BootInfo, &'static str> {
     let memory = information
         .memory_map_tag()
         .ok_or("the loader gave no memory map")?;
-    let areas = memory.memory_areas();
-    if areas.len() > MAX_REGIONS {
-        return Err("the loader's memory map has too many ranges");
+    let mut regions = ram(memory)?;
+    regions.sort_unstable_by_key(|region| region.base);
+    for (slot, region) in info.regions.iter_mut().zip(&regions) {
+        *slot = *region;
     }
-    for (region, area) in info.regions.iter_mut().zip(areas) {
-        let is_ram = area.typ() == MemoryAreaType::Available;
-        let kind = if is_ram { REGION_RAM } else { REGION_RESERVED };
-        *region = MemoryRegion {
+    info.regions_len = regions.len() as u64;
+    // The same check that the ROM's record passes: no overlaps, no sums that overflow.
+    BootInfo::from_bytes(&info.to_bytes()).map_err(|_| "the loader's memory map contradicts itself")
+}
+
+/// The ranges of RAM; a large board names many of other kinds.
+fn ram(memory: &MemoryMapTag) -> Result<ArrayVec<MemoryRegion, MAX_REGIONS>, &'static str> {
+    let mut regions = ArrayVec::new();
+    let areas = memory.memory_areas().iter();
+    for area in areas.filter(|area| area.typ() == MemoryAreaType::Available) {
+        let region = MemoryRegion {
             base: area.start_address(),
             bytes: area.size(),
-            kind,
+            kind: REGION_RAM,
         };
-        info.regions_len += 1;
+        regions
+            .try_push(region)
+            .map_err(|_| "the loader's memory map has too many ranges")?;
     }
-    Ok(info)
+    Ok(regions)
 }

@@ -5,6 +5,7 @@
 .set CR0_PE, 1 << 0
 .set CR0_MP, 1 << 1
 .set CR0_EM, 1 << 2
+.set CR0_TS, 1 << 3
 .set CR0_PG, 1 << 31
 .set CR4_PAE, 1 << 5
 .set CR4_SSE, (1 << 9) | (1 << 10)
@@ -74,7 +75,7 @@ start32:
     or eax, EFER_LME
     wrmsr
     mov eax, cr0
-    and eax, ~CR0_EM
+    and eax, ~(CR0_EM | CR0_TS)     # a loader may leave any of them set
     or eax, CR0_PG | CR0_PE | CR0_MP
     mov cr0, eax
     lgdt [boot_gdt_pointer]

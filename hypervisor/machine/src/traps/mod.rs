@@ -37,6 +37,8 @@ pub struct InterruptFrame {
     pub ss: u64,
 }
 
+/// The vector of non-maskable interrupts.
+const NMI: u8 = 2;
 /// Exceptions for which the processor pushes an error code (SDM vol. 3, table 6-1).
 const WITH_ERROR_CODE: u32 =
     1 << 8 | 1 << 10 | 1 << 11 | 1 << 12 | 1 << 13 | 1 << 14 | 1 << 17 | 1 << 21 | 1 << 29 | 1 << 30;
@@ -51,6 +53,10 @@ unsafe extern "C" fn pleat_trap(saved: *const SavedRegisters) {
     let vector = tables::vector_of_stub(registers.stub);
     if vector >= 32 {
         interrupts::serve(vector);
+        return;
+    }
+    if vector == NMI {
+        interrupts::on_nmi();
         return;
     }
     let has_error_code = WITH_ERROR_CODE & (1 << vector) != 0;

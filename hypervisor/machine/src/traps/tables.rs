@@ -1,4 +1,4 @@
-//! GDT, TSS and IDT (SDM vol. 3, 3.4.5, 6.14 and 7.7).
+//! GDT, TSS and IDT (SDM vol. 3, 3.4.5, 6.14 and 8.7).
 
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU64, Ordering};

@@ -3,7 +3,7 @@
 use pleat_types::{Access, CrAccess, EptViolation, Exit, Gpa, Gpr, Gva, PortAccess, PortSize, Vcpu};
 
 use super::vcpu::{VirtualProcessor, event, make_current};
-use super::vmcs::field;
+use super::vmcs::{CurrentVmcs, Natural, field};
 
 /// Bit of the exit reason: the VM entry itself failed.
 const ENTRY_FAILURE: u32 = 1 << 31;
@@ -14,8 +14,8 @@ pub fn basic_reason(vcpu: &VirtualProcessor) -> u16 {
     u16::try_from(reason & 0xffff).unwrap_or_default()
 }
 
-/// Decodes the exit that just happened; interrupts of the host are served here, and an event whose
-/// delivery the exit broke off is queued again.
+/// Decodes the exit that just happened. Interrupts of the host are served here. Where an exit goes back to the
+/// guest and can have broken off the delivery of an event (EPT violations, exceptions), that is queued again.
 pub fn decode(vcpu: &mut VirtualProcessor) -> Exit {
     let reason = make_current(vcpu).read(field::EXIT_REASON);
     let basic = u16::try_from(reason & 0xffff).unwrap_or_default();
@@ -47,7 +47,7 @@ pub fn decode(vcpu: &mut VirtualProcessor) -> Exit {
     }
 }
 
-/// #DB and #AC go back to the guest; #MC and NMI are the host's and end it.
+/// #DB and #AC go back to the guest; #MC and NMI are the host's.
 #[cold]
 fn reflect_exception(vcpu: &mut VirtualProcessor) -> Exit {
     const NMI: u32 = 2;
@@ -56,18 +56,45 @@ fn reflect_exception(vcpu: &mut VirtualProcessor) -> Exit {
     let vmcs = make_current(vcpu);
     let (info, error_code) = (vmcs.read(field::EXIT_EVENT), vmcs.read(field::EXIT_ERROR_CODE));
     match info & 0xff {
-        NMI => panic!("non-maskable interrupt"),
-        MACHINE_CHECK => panic!("machine check"),
-        DEBUG => {
-            // The exit came before DR6 was updated: its bits are in the qualification (SDM 28.2.1).
-            let mut debug = crate::cpu::debug_registers();
-            debug[4] = debug[4] & !0xf | vmcs.read(field::QUALIFICATION).0 & 0x600f;
-            crate::cpu::set_debug_registers(debug);
+        NMI => {
+            crate::interrupts::on_nmi();
+            return Exit::ExternalInterrupt;
         }
+        MACHINE_CHECK => panic!("machine check"),
+        DEBUG => update_debug_registers(vmcs),
         _ => {}
     }
-    vcpu.queue(info, error_code);
+    vcpu.satisfy_blocked_step();
+    // An exception of a delivery that was broken off comes again with the delivery.
+    if !requeue(vcpu) {
+        vcpu.queue(info, error_code);
+    }
     Exit::ReflectedException
+}
+
+/// What the processor does before it delivers #DB and not before it exits for one: DR6 takes the reasons, which
+/// are in the qualification, and DR7.GD is cleared (SDM 28.2.1 and 18.2.4).
+fn update_debug_registers(vmcs: CurrentVmcs<'_>) {
+    const BREAKPOINTS: u64 = 0xf;
+    const REASONS: u64 = 0x6000 | BREAKPOINTS;
+    const GENERAL_DETECT: u64 = 1 << 13;
+    let mut debug = crate::cpu::debug_registers();
+    debug[4] = (debug[4] & !BREAKPOINTS) | (vmcs.read(field::QUALIFICATION).0 & REASONS);
+    crate::cpu::set_debug_registers(debug);
+    let control = vmcs.read(field::DR7).0;
+    vmcs.write(field::DR7, Natural(control & !GENERAL_DETECT));
+}
+
+/// Queues the event again whose delivery the exit broke off, if there is one (SDM 28.2.4).
+fn requeue(vcpu: &mut VirtualProcessor) -> bool {
+    let vmcs = make_current(vcpu);
+    let vectoring = vmcs.read(field::VECTORING_EVENT);
+    let is_broken_off = vectoring & event::VALID != 0;
+    if is_broken_off {
+        let error_code = vmcs.read(field::VECTORING_ERROR_CODE);
+        vcpu.queue(vectoring, error_code);
+    }
+    is_broken_off
 }
 
 fn serve_interrupt(vcpu: &VirtualProcessor) -> Exit {
@@ -126,12 +153,7 @@ fn ept_violation(vcpu: &mut VirtualProcessor) -> Exit {
     let has_linear = qualification & 1 << 7 != 0;
     let gva = has_linear.then(|| Gva::new(vmcs.read(field::GUEST_LINEAR_ADDRESS).0));
     let gpa = Gpa::new(vmcs.read(field::GUEST_PHYSICAL_ADDRESS));
-    let vectoring = vmcs.read(field::VECTORING_EVENT);
-    let during_delivery = vectoring & event::VALID != 0;
-    if during_delivery {
-        let error_code = vmcs.read(field::VECTORING_ERROR_CODE);
-        vcpu.queue(vectoring, error_code);
-    }
+    let during_delivery = requeue(vcpu);
     Exit::EptViolation(EptViolation {
         gpa,
         gva,

@@ -46,8 +46,6 @@ static VMXON_REGION: Page = Page(core::cell::UnsafeCell::new([0; 4096]));
 pub struct Engine {
     capabilities: Capabilities,
     msr_bitmap: Hpa,
-    /// The virtual processor whose extended state is in the registers.
-    loaded: Option<Hpa>,
 }
 
 impl Engine {
@@ -65,29 +63,20 @@ impl Engine {
         Self {
             capabilities,
             msr_bitmap: setup::msr_bitmap(),
-            loaded: None,
         }
     }
 
     /// A virtual processor made of three frames.
-    pub fn new_vcpu(&mut self, identity: vcpu::Identity, frames: [Hpa; VCPU_FRAMES]) -> VirtualProcessor {
+    pub fn new_vcpu(&self, identity: vcpu::Identity, frames: [Hpa; VCPU_FRAMES]) -> VirtualProcessor {
         vmcs::invvpid(identity.vpid());
         vmcs::invept(identity.eptp);
         // SAFETY: the frames belong to the virtual processor from now on (Platform::new_vcpu).
         unsafe { VirtualProcessor::new(&self.capabilities, self.msr_bitmap, identity, frames) }
     }
 
-    /// Ends a virtual processor.
-    pub fn drop_vcpu(&mut self, vcpu: VirtualProcessor) {
-        if self.loaded == Some(vcpu.parked()) {
-            self.loaded = None;
-        }
-        vcpu.retire();
-    }
-
     /// Runs the guest until an exit, at the latest at `until`.
-    pub fn enter(&mut self, vcpu: &mut VirtualProcessor, until: u64) -> Exit {
-        if self.loaded != Some(vcpu.parked()) {
+    pub fn enter(&self, vcpu: &mut VirtualProcessor, until: u64) -> Exit {
+        if !processor::this().has_loaded(vcpu.parked().get()) {
             self.load(vcpu);
         }
         let remaining = until.saturating_sub(rdtsc());
@@ -102,7 +91,7 @@ impl Engine {
         // that of this virtual processor; everything that the switch changes it restores.
         let failed = unsafe { pleat_enter_guest(vcpu.context_mut(), is_launched.into()) };
         if failed != 0 {
-            refuse_entry(vcpu);
+            return refused_entry(vcpu);
         }
         vcpu.on_exit();
         let exit = exits::decode(vcpu);
@@ -120,14 +109,14 @@ impl Engine {
 
     /// Puts this virtual processor's extended state into the registers, after saving the last one's.
     #[cold]
-    fn load(&mut self, vcpu: &VirtualProcessor) {
-        if let Some(parked) = self.loaded {
-            // SAFETY: the state frame of a live virtual processor (drop_vcpu forgets it).
-            unsafe { switch::save(parked, self.capabilities.xcr0_guest) };
+    fn load(&self, vcpu: &VirtualProcessor) {
+        if let Some(parked) = processor::this().loaded_state() {
+            // SAFETY: the state frame of a live virtual processor (`drop` makes the processor forget it).
+            unsafe { switch::save(Hpa::new(parked), self.capabilities.xcr0_guest) };
         }
         // SAFETY: the state frame of this virtual processor, initialised when it was made.
         unsafe { switch::restore(vcpu.parked(), self.capabilities.xcr0_guest) };
-        self.loaded = Some(vcpu.parked());
+        processor::this().set_loaded(vcpu.parked().get());
     }
 }
 
@@ -146,22 +135,33 @@ fn allow_by_firmware() {
     }
 }
 
-/// CR0.NE and CR4.VMXE for VMX, CR4.OSXSAVE and XCR0 for the guests' extended state.
+/// CR0.NE and CR4.VMXE for VMX, caches on, CR4.MCE, CR4.OSXSAVE and XCR0 for the guests' extended state.
 fn set_control_registers(capabilities: &Capabilities) {
     // SAFETY: the capability check has found VMX and XSAVE; the guests' XCR0 bits are the processor's.
     unsafe {
-        x86::controlregs::cr0_write(x86::controlregs::cr0() | Cr0::CR0_NUMERIC_ERROR);
-        let wanted = Cr4::CR4_ENABLE_VMX | Cr4::CR4_ENABLE_OS_XSAVE;
+        let caches_on = x86::controlregs::cr0() - Cr0::CR0_CACHE_DISABLE - Cr0::CR0_NOT_WRITE_THROUGH;
+        x86::controlregs::cr0_write(caches_on | Cr0::CR0_NUMERIC_ERROR);
+        let mut wanted = Cr4::CR4_ENABLE_VMX | Cr4::CR4_ENABLE_OS_XSAVE;
+        // A machine check is to end in a crash record, not in a silent reset.
+        wanted.set(
+            Cr4::CR4_ENABLE_MACHINE_CHECK,
+            setup::machine_check(capabilities) != 0,
+        );
         x86::controlregs::cr4_write(x86::controlregs::cr4() | wanted);
         x86::controlregs::xcr0_write(Xcr0::from_bits_truncate(capabilities.xcr0_guest));
     }
 }
 
-/// VMLAUNCH or VMRESUME itself was refused: the controls or the host state are wrong, which is ours.
+/// VMLAUNCH or VMRESUME itself was refused, with VM-instruction error 7 or 8 (SDM 31.4): the controls or the
+/// host state are wrong. That is a mistake of ours, and the guest that brings it to light is the one to end.
 #[cold]
-fn refuse_entry(vcpu: &VirtualProcessor) -> ! {
+fn refused_entry(vcpu: &VirtualProcessor) -> Exit {
     let error = make_current(vcpu).read(field::INSTRUCTION_ERROR);
-    panic!("VM entry refused with VM-instruction error {error} (SDM 31.4)");
+    log::error!(
+        "{}: VM entry refused with VM-instruction error {error}",
+        vcpu.guest()
+    );
+    Exit::EntryFailed(u16::try_from(error).unwrap_or(u16::MAX))
 }
 
 /// Where a VM exit arrives.

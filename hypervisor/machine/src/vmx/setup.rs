@@ -6,14 +6,15 @@ use pleat_types::Hpa;
 use x86::msr;
 
 use super::capability::Capabilities;
-use super::vcpu::{CR0_NUMERIC_ERROR, Identity};
+use super::vcpu::{CR0_HOST_OWNED, CR0_NUMERIC_ERROR, Identity};
 use super::vmcs::{CurrentVmcs, Natural, field};
 use crate::cpu::rdmsr;
 use crate::{paging, traps};
 
 /// CR4 bits that guests may set; the others are masked and setting one is #GP. Not among them: VMXE and
 /// SMXE (no nesting), PKE and CET (their state is not switched), LA57, and what newer processors add.
-const CR4_FOR_GUESTS: u64 = 0x7ff // VME, PVI, TSD, DE, PSE, PAE, MCE, PGE, PCE, OSFXSR, OSXMMEXCPT
+/// MCE is the host's: it stays on while a guest runs.
+const CR4_FOR_GUESTS: u64 = 0x7bf // VME, PVI, TSD, DE, PSE, PAE, PGE, PCE, OSFXSR, OSXMMEXCPT
     | 1 << 16 // FSGSBASE
     | 1 << 17 // PCIDE
     | 1 << 18 // OSXSAVE
@@ -21,6 +22,12 @@ const CR4_FOR_GUESTS: u64 = 0x7ff // VME, PVI, TSD, DE, PSE, PAE, MCE, PGE, PCE,
     | 1 << 21; // SMAP
 
 const CR4_VMXE: u64 = 1 << 13;
+const CR4_MCE: u64 = 1 << 6;
+
+/// CR4.MCE, where the processor has it.
+pub fn machine_check(capabilities: &Capabilities) -> u64 {
+    CR4_MCE & capabilities.cr4_allowed
+}
 
 /// #DB and #AC (see `Exit::ReflectedException`), and #MC, which is the host's.
 const EXCEPTIONS: u32 = 1 << 1 | 1 << 17 | 1 << 18;
@@ -93,7 +100,7 @@ pub fn controls(
     vmcs.write(field::EPTP, identity.eptp);
     vmcs.write(field::VPID, identity.vpid());
     vmcs.write(field::TSC_OFFSET, 0);
-    vmcs.write(field::CR0_MASK, Natural(CR0_NUMERIC_ERROR));
+    vmcs.write(field::CR0_MASK, Natural(CR0_HOST_OWNED));
     vmcs.write(field::CR4_MASK, Natural(!cr4_for_guests(capabilities)));
     vmcs.write(field::LINK_POINTER, u64::MAX);
 }
@@ -136,7 +143,7 @@ pub fn host_state(vmcs: CurrentVmcs<'_>) {
 }
 
 /// The guest's state at its first entry (see [`pleat_types::Vcpu`]): flat 32-bit protected mode.
-pub fn guest_state(vmcs: CurrentVmcs<'_>, cr4_allowed: u64) {
+pub fn guest_state(vmcs: CurrentVmcs<'_>, capabilities: &Capabilities) {
     const FLAT_CODE: u32 = 0xc09b;
     const FLAT_DATA: u32 = 0xc093;
     const UNUSABLE: u32 = 0x1_0000;
@@ -163,8 +170,8 @@ pub fn guest_state(vmcs: CurrentVmcs<'_>, cr4_allowed: u64) {
     vmcs.write(field::CR0, Natural(CR0));
     vmcs.write(field::CR0_SHADOW, Natural(CR0));
     vmcs.write(field::CR3, Natural(0));
-    vmcs.write(field::CR4, Natural(CR4_VMXE));
-    vmcs.write(field::CR4_SHADOW, Natural(CR4_VMXE & cr4_allowed));
+    vmcs.write(field::CR4, Natural(CR4_VMXE | machine_check(capabilities)));
+    vmcs.write(field::CR4_SHADOW, Natural(0));
     vmcs.write(field::EFER, 0);
     vmcs.write(field::PAT, 0x0007_0406_0007_0406);
     vmcs.write(field::DEBUG_CONTROL, 0);

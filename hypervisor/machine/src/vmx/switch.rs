@@ -94,6 +94,15 @@ pub unsafe fn restore(frame: Hpa, xcr0_all: u64) {
     }
 }
 
+/// Changes XCR0 of a virtual processor that is not loaded.
+///
+/// # Safety
+/// As for [`save`], and the value is one that the processor accepts.
+pub unsafe fn set_parked_xcr0(frame: Hpa, value: u64) {
+    // SAFETY: the caller vouches for the frame.
+    unsafe { (*parked(frame)).xcr0 = value };
+}
+
 fn xgetbv() -> u64 {
     let (low, high): (u32, u32);
     // SAFETY: reads XCR0; CR4.OSXSAVE is set at start-up.

@@ -15,8 +15,19 @@ const RFLAGS_INTERRUPT: u64 = 1 << 9;
 const BLOCKED: u32 = 0b11;
 /// PENDING_DEBUG: a single step is due.
 const PENDING_SINGLE_STEP: u64 = 1 << 14;
+/// PENDING_DEBUG: a data or I/O breakpoint was met that is enabled.
+const PENDING_BREAKPOINT: u64 = 1 << 12;
+const CR0_PROTECTION: u64 = 1 << 0;
+const CR0_NOT_WRITE_THROUGH: u64 = 1 << 29;
+const CR0_CACHE_DISABLE: u64 = 1 << 30;
 /// CR0.NE: fixed in VMX operation, virtual for the guest.
 pub(super) const CR0_NUMERIC_ERROR: u64 = 1 << 5;
+/// CR0 bits that guests see a shadow of. Neither entries nor exits switch CD and NW (SDM 28.5.1), so a guest
+/// that set them would turn the caches off for everyone.
+pub(super) const CR0_HOST_OWNED: u64 = CR0_NUMERIC_ERROR | CR0_NOT_WRITE_THROUGH | CR0_CACHE_DISABLE;
+/// CS access rights: a 64-bit code segment.
+const RIGHTS_LONG: u32 = 1 << 13;
+const EFER_LONG_MODE_ACTIVE: u64 = 1 << 10;
 
 /// Bits of VM-entry interruption information (SDM table 25-17).
 pub(super) mod event {
@@ -83,10 +94,10 @@ pub struct VirtualProcessor {
 pub(super) fn make_current(vcpu: &VirtualProcessor) -> CurrentVmcs<'_> {
     let processor = processor::this();
     if processor.has_current(vcpu.vmcs.get()) {
-        return CurrentVmcs::already();
+        return CurrentVmcs::already(vcpu.vmcs);
     }
     processor.set_current(vcpu.vmcs.get());
-    // SAFETY: the region was cleared in `new` and is this processor's until `retire`.
+    // SAFETY: the region was cleared in `new` and is this processor's until `drop`.
     unsafe { CurrentVmcs::load(vcpu.vmcs) }
 }
 
@@ -94,7 +105,7 @@ impl VirtualProcessor {
     /// A virtual processor in its first state.
     ///
     /// # Safety
-    /// The frames are its own until [`VirtualProcessor::retire`], and VMX is on.
+    /// The frames are its own until it is dropped, and VMX is on.
     pub(super) unsafe fn new(
         capabilities: &Capabilities,
         msr_bitmap: Hpa,
@@ -130,15 +141,8 @@ impl VirtualProcessor {
         let fields = make_current(&vcpu);
         setup::controls(fields, capabilities, identity, msr_bitmap, virtual_apic);
         setup::host_state(fields);
-        setup::guest_state(fields, vcpu.cr4_allowed);
+        setup::guest_state(fields, capabilities);
         vcpu
-    }
-
-    /// Ends the use of its frames.
-    pub(super) fn retire(self) {
-        // SAFETY: the region is this virtual processor's; nothing uses it afterwards.
-        unsafe { vmcs::clear(self.vmcs) };
-        processor::this().forget(self.vmcs.get());
     }
 
     pub(super) fn guest(&self) -> GuestId {
@@ -171,7 +175,11 @@ impl VirtualProcessor {
     /// Queues an event in the form of the interruption-information fields.
     pub(super) fn queue(&mut self, identity: u32, error_code: u32) {
         let vmcs = make_current(self);
-        vmcs.write(field::ENTRY_EVENT, (identity & event::IDENTITY) | event::VALID);
+        let mut identity = identity & event::IDENTITY;
+        if vmcs.read(field::CR0).0 & CR0_PROTECTION == 0 {
+            identity &= !event::ERROR_CODE; // real mode pushes none, and the entry insists (SDM 27.2.1.3)
+        }
+        vmcs.write(field::ENTRY_EVENT, identity | event::VALID);
         vmcs.write(field::ENTRY_ERROR_CODE, error_code);
         if identity & event::TYPE >= event::SOFTWARE {
             vmcs.write(
@@ -192,8 +200,40 @@ impl VirtualProcessor {
         }
     }
 
+    fn is_in_64_bit_mode(&self) -> bool {
+        let vmcs = make_current(self);
+        vmcs.read(field::EFER) & EFER_LONG_MODE_ACTIVE != 0
+            && vmcs.read(field::segment(SegmentName::Cs as u32).rights) & RIGHTS_LONG != 0
+    }
+
+    /// Makes the single-step trap due at the next entry, beside what is due already.
+    fn set_single_step_pending(&self) {
+        let vmcs = make_current(self);
+        let pending = vmcs.read(field::PENDING_DEBUG).0;
+        vmcs.write(field::PENDING_DEBUG, Natural(pending | PENDING_SINGLE_STEP));
+    }
+
+    /// Single-stepping with interrupts blocked by STI or MOV SS: a #DB exit leaves no trap pending, but an
+    /// entry insists on one (SDM 27.3.1.5). It is dropped when the entry delivers the exception.
+    pub(super) fn satisfy_blocked_step(&self) {
+        let vmcs = make_current(self);
+        let is_stepping = vmcs.read(field::RFLAGS).0 & RFLAGS_TRAP != 0;
+        if is_stepping && vmcs.read(field::INTERRUPTIBILITY) & BLOCKED != 0 {
+            self.set_single_step_pending();
+        }
+    }
+
     fn task_priority(&self) -> *mut u8 {
         (self.virtual_apic.get() + 0x80) as *mut u8
+    }
+}
+
+impl Drop for VirtualProcessor {
+    /// Ends the use of its frames, however it ends.
+    fn drop(&mut self) {
+        // SAFETY: the region is this virtual processor's; nothing uses it afterwards.
+        unsafe { vmcs::clear(self.vmcs) };
+        processor::this().forget(self.vmcs.get(), self.parked.get());
     }
 }
 
@@ -226,15 +266,18 @@ impl Vcpu for VirtualProcessor {
     fn advance(&mut self) {
         let vmcs = make_current(self);
         let length = vmcs.read(field::INSTRUCTION_LENGTH);
-        let rip = vmcs.read(field::RIP).0;
-        vmcs.write(field::RIP, Natural(rip.wrapping_add(u64::from(length))));
+        let mut next = vmcs.read(field::RIP).0.wrapping_add(u64::from(length));
+        if next >> 32 != 0 && !self.is_in_64_bit_mode() {
+            next &= 0xffff_ffff; // as the instruction pointer wraps there; the entry insists (SDM 27.3.1.4)
+        }
+        vmcs.write(field::RIP, Natural(next));
         let blocking = vmcs.read(field::INTERRUPTIBILITY);
         if blocking & BLOCKED != 0 {
             vmcs.write(field::INTERRUPTIBILITY, blocking & !BLOCKED);
         }
         if vmcs.read(field::RFLAGS).0 & RFLAGS_TRAP != 0 {
-            // The instruction was executed here, so its single-step trap is due here (SDM 26.3.1.5).
-            vmcs.write(field::PENDING_DEBUG, Natural(PENDING_SINGLE_STEP));
+            // The instruction was executed here, so its single-step trap is due here (SDM 27.7.3).
+            self.set_single_step_pending();
         }
     }
 
@@ -250,7 +293,7 @@ impl Vcpu for VirtualProcessor {
     fn cr0(&self) -> u64 {
         let vmcs = make_current(self);
         let (real, shadow) = (vmcs.read(field::CR0).0, vmcs.read(field::CR0_SHADOW).0);
-        real & !CR0_NUMERIC_ERROR | shadow & CR0_NUMERIC_ERROR
+        real & !CR0_HOST_OWNED | shadow & CR0_HOST_OWNED
     }
 
     fn cr4(&self) -> u64 {
@@ -258,9 +301,12 @@ impl Vcpu for VirtualProcessor {
     }
 
     fn write_cr0(&mut self, value: u64) -> Result<(), Event> {
-        // Only NE is masked. Once its shadow agrees with the value, the guest's own MOV does not exit
-        // again and the processor does everything that belongs to it: long mode, PDPTEs, faults.
-        make_current(self).write(field::CR0_SHADOW, Natural(value & CR0_NUMERIC_ERROR));
+        if value & CR0_NOT_WRITE_THROUGH != 0 && value & CR0_CACHE_DISABLE == 0 {
+            return Err(Event::GeneralProtection);
+        }
+        // Once the shadow agrees with the value, the guest's own MOV does not exit again and the
+        // processor does everything that belongs to it: long mode, PDPTEs, faults.
+        make_current(self).write(field::CR0_SHADOW, Natural(value & CR0_HOST_OWNED));
         Ok(())
     }
 
@@ -281,8 +327,13 @@ impl Vcpu for VirtualProcessor {
         if value & X87 == 0 || value & !self.xcr0_allowed != 0 || is_avx_alone {
             return Err(Event::GeneralProtection);
         }
-        // SAFETY: the value was checked; the guest that asks is the one whose state is loaded.
-        unsafe { crate::cpu::xsetbv(value) };
+        if processor::this().has_loaded(self.parked.get()) {
+            // SAFETY: the value was checked, and the registers hold this guest's state.
+            unsafe { crate::cpu::xsetbv(value) };
+        } else {
+            // SAFETY: the frame is this virtual processor's own.
+            unsafe { switch::set_parked_xcr0(self.parked, value) };
+        }
         Ok(())
     }
 
@@ -317,6 +368,8 @@ impl Vcpu for VirtualProcessor {
         !self.is_event_queued
             && vmcs.read(field::RFLAGS).0 & RFLAGS_INTERRUPT != 0
             && vmcs.read(field::INTERRUPTIBILITY) & BLOCKED == 0
+            // An entry that delivers an interrupt drops a pending #DB (SDM 27.7.3): that goes first.
+            && vmcs.read(field::PENDING_DEBUG).0 & (PENDING_SINGLE_STEP | PENDING_BREAKPOINT) == 0
     }
 
     fn inject(&mut self, wanted: Event) -> Injection {

@@ -8,6 +8,8 @@ use core::marker::PhantomData;
 
 use pleat_types::Hpa;
 
+use crate::processor;
+
 /// A type that fields of one width hold.
 pub trait Width: Copy {
     /// Bits 14:13 of the encodings of this width.
@@ -201,6 +203,7 @@ pub mod field {
 /// processor whose VMCS it is, and stays on its processor (not `Send`).
 #[derive(Clone, Copy)]
 pub struct CurrentVmcs<'a> {
+    region: u64,
     owner: PhantomData<(&'a (), *const ())>,
 }
 
@@ -214,18 +217,28 @@ impl<'a> CurrentVmcs<'a> {
         let address = region.get();
         // SAFETY: the caller vouches for the region.
         unsafe { asm!("vmptrld [{}]", "jbe {}", in(reg) &address, label { refused("VMPTRLD") }) }
-        Self { owner: PhantomData }
+        Self {
+            region: region.get(),
+            owner: PhantomData,
+        }
     }
 
     /// The VMCS that `load` made current before, by the bookkeeping of `make_current` in vcpu.rs.
     #[inline]
-    pub(super) fn already() -> Self {
-        Self { owner: PhantomData }
+    pub(super) fn already(region: Hpa) -> Self {
+        Self {
+            region: region.get(),
+            owner: PhantomData,
+        }
     }
 
     /// Reads a field.
     #[inline]
     pub fn read<T: Width>(self, field: Field<T>) -> T {
+        debug_assert!(
+            processor::this().has_current(self.region),
+            "another VMCS is current"
+        );
         let (value, is_refused): (u64, u8);
         // SAFETY: a VMCS is current; the field's encoding was checked when it was declared.
         unsafe {
@@ -241,6 +254,10 @@ impl<'a> CurrentVmcs<'a> {
     /// Writes a field.
     #[inline]
     pub fn write<T: Width>(self, field: Field<T>, value: T) {
+        debug_assert!(
+            processor::this().has_current(self.region),
+            "another VMCS is current"
+        );
         // SAFETY: as for `read`; what the processor does with a wrong value is to refuse the VM entry.
         unsafe {
             asm!("vmwrite {}, {}", "jbe {}", in(reg) u64::from(field.encoding), in(reg) value.to_register(),
