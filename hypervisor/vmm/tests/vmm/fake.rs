@@ -8,6 +8,8 @@ use pleat_types::{
 /// Ticks for every entry, and for every step of a program.
 const ENTRY_TICKS: u64 = 50;
 const STEP_TICKS: u64 = 5;
+/// Ticks that it takes to zero a frame.
+const ZERO_TICKS: u64 = 10;
 pub const TSC_HZ: u64 = 1_000_000_000;
 
 /// What a fake processor does next.
@@ -150,16 +152,62 @@ impl Vcpu for FakeVcpu {
     }
 }
 
-pub struct FakeMemory(pub Vec<u8>);
+/// What a frame holds; only what was written takes memory, so that a machine can have several GiB.
+#[derive(Clone)]
+enum Content {
+    /// Bytes of somebody else, which no guest may see.
+    Old,
+    Zero,
+    Written(Box<[u8; FRAME_SIZE]>),
+}
+
+impl Content {
+    fn bytes(&self) -> &[u8; FRAME_SIZE] {
+        match self {
+            Self::Old => &[0xA5; FRAME_SIZE],
+            Self::Zero => &[0; FRAME_SIZE],
+            Self::Written(bytes) => bytes,
+        }
+    }
+}
+
+pub struct FakeMemory {
+    frames: Vec<Content>,
+    /// Ticks that zeroing took and that the clock has not been told of.
+    zeroing: u64,
+}
 
 impl FakeMemory {
-    fn at(frame: Hfn) -> usize {
-        usize::try_from(frame.base().get()).expect("small")
+    fn new(bytes: usize) -> Self {
+        Self {
+            frames: vec![Content::Old; bytes / FRAME_SIZE],
+            zeroing: 0,
+        }
+    }
+
+    fn index(frame: Hfn) -> usize {
+        usize::try_from(frame.get()).expect("small")
+    }
+
+    fn frame(&self, frame: Hfn) -> &[u8; FRAME_SIZE] {
+        self.frames[Self::index(frame)].bytes()
+    }
+
+    fn frame_mut(&mut self, frame: Hfn) -> &mut [u8; FRAME_SIZE] {
+        let content = &mut self.frames[Self::index(frame)];
+        if !matches!(content, Content::Written(_)) {
+            *content = Content::Written(Box::new(*content.bytes()));
+        }
+        match content {
+            Content::Written(bytes) => bytes,
+            Content::Old | Content::Zero => unreachable!("it was written just now"),
+        }
     }
 
     pub fn word(&self, at: u64) -> u64 {
-        let at = usize::try_from(at).expect("small");
-        u64::from_le_bytes(self.0[at..at + 8].try_into().expect("eight bytes"))
+        let mut word = [0; 8];
+        self.read(Hpa::new(at), &mut word);
+        u64::from_le_bytes(word)
     }
 
     /// Walks extended page tables as the processor does; the entry must allow `needed`.
@@ -184,22 +232,36 @@ impl FakeMemory {
 
 impl FrameMemory for FakeMemory {
     fn read_frame(&self, frame: Hfn, out: &mut [u8; FRAME_SIZE]) {
-        out.copy_from_slice(&self.0[Self::at(frame)..][..FRAME_SIZE]);
+        *out = *self.frame(frame);
     }
     fn zero_frame(&mut self, frame: Hfn) {
-        self.0[Self::at(frame)..][..FRAME_SIZE].fill(0);
+        self.frames[Self::index(frame)] = Content::Zero;
+        self.zeroing += ZERO_TICKS;
     }
     fn copy_frame(&mut self, from: Hfn, to: Hfn) {
-        self.0
-            .copy_within(Self::at(from)..Self::at(from) + FRAME_SIZE, Self::at(to));
+        self.frames[Self::index(to)] = self.frames[Self::index(from)].clone();
     }
     fn read(&self, from: Hpa, out: &mut [u8]) {
-        let at = usize::try_from(from.get()).expect("small");
-        out.copy_from_slice(&self.0[at..][..out.len()]);
+        let mut at = from;
+        let mut rest = out;
+        while !rest.is_empty() {
+            let offset = at.frame_offset();
+            let (piece, behind) = rest.split_at_mut(rest.len().min(FRAME_SIZE - offset));
+            piece.copy_from_slice(&self.frame(at.hfn())[offset..][..piece.len()]);
+            at = at.checked_add(piece.len() as u64).expect("small");
+            rest = behind;
+        }
     }
     fn write(&mut self, to: Hpa, bytes: &[u8]) {
-        let at = usize::try_from(to.get()).expect("small");
-        self.0[at..][..bytes.len()].copy_from_slice(bytes);
+        let mut at = to;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let offset = at.frame_offset();
+            let (piece, behind) = rest.split_at(rest.len().min(FRAME_SIZE - offset));
+            self.frame_mut(at.hfn())[offset..][..piece.len()].copy_from_slice(piece);
+            at = at.checked_add(piece.len() as u64).expect("small");
+            rest = behind;
+        }
     }
     fn load_entry(&self, table: Hfn, index: usize) -> u64 {
         self.word(table.base().get() + index as u64 * 8)
@@ -227,10 +289,8 @@ pub struct FakePlatform {
 
 impl FakePlatform {
     pub fn new(bytes: usize, programs: Vec<Vec<Op>>) -> Self {
-        // Old content must never be visible to a guest.
-        let memory = FakeMemory(vec![0xA5; bytes]);
         Self {
-            memory,
+            memory: FakeMemory::new(bytes),
             now: 1000,
             programs,
             stream: vec![],
@@ -240,6 +300,11 @@ impl FakePlatform {
             delivered: vec![],
             entries: vec![],
         }
+    }
+
+    /// Lets the clock catch up with what zeroing took.
+    fn catch_up(&mut self) {
+        self.now += std::mem::take(&mut self.memory.zeroing);
     }
 
     fn step(&mut self, vcpu: &mut FakeVcpu) -> Option<Exit> {
@@ -319,6 +384,7 @@ impl Platform for FakePlatform {
     fn drop_vcpu(&mut self, _vcpu: FakeVcpu) {}
 
     fn enter(&mut self, vcpu: &mut FakeVcpu, until: Tsc) -> Exit {
+        self.catch_up();
         let start = self.now;
         self.now += ENTRY_TICKS;
         if let Some(event) = vcpu.injected.take() {
@@ -348,10 +414,11 @@ impl Platform for FakePlatform {
     }
     fn idle(&mut self, until: Tsc) {
         assert_ne!(until, Tsc::NEVER, "an endless sleep");
+        self.catch_up();
         self.now = self.now.max(until.0);
     }
     fn now(&self) -> Tsc {
-        Tsc(self.now)
+        Tsc(self.now + self.memory.zeroing)
     }
     fn tsc_hz(&self) -> u64 {
         TSC_HZ

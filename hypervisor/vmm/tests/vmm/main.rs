@@ -3,6 +3,7 @@
 
 mod console;
 mod fake;
+mod huge;
 mod life;
 mod loading;
 mod memory;

@@ -89,14 +89,14 @@ proptest! {
     #[test]
     fn nothing_that_guests_do_panics_or_loses_a_frame(
         programs in vec(vec(step(), 0..120), 1..4),
-        has_large in any::<bool>(),
+        pages in prop_oneof![Just(Pages::Small), Just(Pages::Large), Just(Pages::Huge)],
         restarts in any::<bool>(),
     ) {
         let names = ["a", "b", "c", "d"];
         let guests = programs.into_iter().zip(names).map(|(program, name)| {
             let mut config = guest(name);
             config.memory_bytes = 5 << 20;
-            config.pages = if has_large { Pages::Large } else { Pages::Small };
+            config.pages = pages;
             config.on_reboot = if restarts { OnReboot::Restart } else { OnReboot::Stop };
             (config, program)
         });

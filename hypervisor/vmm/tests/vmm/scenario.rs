@@ -5,7 +5,7 @@ use pleat_bundle::SectionKind;
 use pleat_bundle::config::{GuestConfig, OnReboot, Pages, RunConfig, encode};
 use pleat_bundle::write::BundleWriter;
 use pleat_overcommit::ledger::{FrameRecord, Region};
-use pleat_types::{Hfn, Hpa, Tsc};
+use pleat_types::{FrameMemory, Hfn, Hpa, Tsc};
 use pleat_vmm::{BootContext, BootRegion, Hypervisor, Outcome, Storage};
 use serde_json::Value;
 
@@ -78,6 +78,8 @@ pub struct Machine {
     pub initramfs: Option<Vec<u8>>,
     pub memory_bytes: usize,
     pub input: Vec<u8>,
+    /// Whether extended page tables can map 1 GiB.
+    pub has_huge_ept: bool,
 }
 
 pub struct Report {
@@ -97,6 +99,7 @@ impl Machine {
             initramfs: None,
             memory_bytes: 16 << 20,
             input: vec![],
+            has_huge_ept: true,
         }
     }
 
@@ -136,8 +139,8 @@ impl Machine {
         let mut bundle = writer.finish();
         damage(&mut bundle);
         let mut platform = FakePlatform::new(self.memory_bytes, self.programs);
-        let start = usize::try_from(BUNDLE).expect("small");
-        platform.memory.0[start..start + bundle.len()].copy_from_slice(&bundle);
+        platform.has_huge_ept = self.has_huge_ept;
+        platform.memory.write(Hpa::new(BUNDLE), &bundle);
         platform.input = self.input.into();
         let frames = self.memory_bytes as u64 / 4096;
         let records = Box::leak(vec![FrameRecord::RESERVED; frames as usize].into_boxed_slice());
