@@ -1,15 +1,14 @@
 //! A machine made of a vector: memory is real, page walks are real, processors follow a script.
 
+use crate::fake_memory::FakeMemory;
 use pleat_types::{
-    Access, CpuidResult, EptViolation, Event, Exit, FRAME_SIZE, FrameMemory, Gpa, Gpr, GuestId, Hfn, Hpa,
-    Injection, Platform, PortAccess, PortSize, Provocation, Registers, Tsc, Vcpu,
+    Access, CpuidResult, EptViolation, Event, Exit, FrameMemory, Gpa, Gpr, GuestId, Hfn, Hpa, Injection,
+    Platform, PortAccess, PortSize, Provocation, Registers, Tsc, Vcpu,
 };
 
 /// Ticks for every entry, and for every step of a program.
 const ENTRY_TICKS: u64 = 50;
 const STEP_TICKS: u64 = 5;
-/// Ticks that it takes to zero a frame.
-const ZERO_TICKS: u64 = 10;
 pub const TSC_HZ: u64 = 1_000_000_000;
 
 /// What a fake processor does next.
@@ -149,128 +148,6 @@ impl Vcpu for FakeVcpu {
             rip: self.rip,
             ..Registers::default()
         }
-    }
-}
-
-/// What a frame holds; only what was written takes memory, so that a machine can have several GiB.
-#[derive(Clone)]
-enum Content {
-    /// Bytes of somebody else, which no guest may see.
-    Old,
-    Zero,
-    Written(Box<[u8; FRAME_SIZE]>),
-}
-
-impl Content {
-    fn bytes(&self) -> &[u8; FRAME_SIZE] {
-        match self {
-            Self::Old => &[0xA5; FRAME_SIZE],
-            Self::Zero => &[0; FRAME_SIZE],
-            Self::Written(bytes) => bytes,
-        }
-    }
-}
-
-pub struct FakeMemory {
-    frames: Vec<Content>,
-    /// Ticks that zeroing took and that the clock has not been told of.
-    zeroing: u64,
-}
-
-impl FakeMemory {
-    fn new(bytes: usize) -> Self {
-        Self {
-            frames: vec![Content::Old; bytes / FRAME_SIZE],
-            zeroing: 0,
-        }
-    }
-
-    fn index(frame: Hfn) -> usize {
-        usize::try_from(frame.get()).expect("small")
-    }
-
-    fn frame(&self, frame: Hfn) -> &[u8; FRAME_SIZE] {
-        self.frames[Self::index(frame)].bytes()
-    }
-
-    fn frame_mut(&mut self, frame: Hfn) -> &mut [u8; FRAME_SIZE] {
-        let content = &mut self.frames[Self::index(frame)];
-        if !matches!(content, Content::Written(_)) {
-            *content = Content::Written(Box::new(*content.bytes()));
-        }
-        match content {
-            Content::Written(bytes) => bytes,
-            Content::Old | Content::Zero => unreachable!("it was written just now"),
-        }
-    }
-
-    pub fn word(&self, at: u64) -> u64 {
-        let mut word = [0; 8];
-        self.read(Hpa::new(at), &mut word);
-        u64::from_le_bytes(word)
-    }
-
-    /// Walks extended page tables as the processor does; the entry must allow `needed`.
-    fn translate(&self, eptp: u64, gpa: u64, needed: u64) -> Option<u64> {
-        let mut table = eptp & !0xfff;
-        for level in (0..4).rev() {
-            let shift = 12 + 9 * level;
-            let entry = self.word(table + (gpa >> shift & 511) * 8);
-            if entry & needed != needed {
-                return None;
-            }
-            let frame = entry & 0x000f_ffff_ffff_f000;
-            if level == 0 || entry & 1 << 7 != 0 {
-                let offset = gpa & ((1 << shift) - 1);
-                return Some((frame & !((1 << shift) - 1)) + offset);
-            }
-            table = frame;
-        }
-        None
-    }
-}
-
-impl FrameMemory for FakeMemory {
-    fn read_frame(&self, frame: Hfn, out: &mut [u8; FRAME_SIZE]) {
-        *out = *self.frame(frame);
-    }
-    fn zero_frame(&mut self, frame: Hfn) {
-        self.frames[Self::index(frame)] = Content::Zero;
-        self.zeroing += ZERO_TICKS;
-    }
-    fn copy_frame(&mut self, from: Hfn, to: Hfn) {
-        self.frames[Self::index(to)] = self.frames[Self::index(from)].clone();
-    }
-    fn read(&self, from: Hpa, out: &mut [u8]) {
-        let mut at = from;
-        let mut rest = out;
-        while !rest.is_empty() {
-            let offset = at.frame_offset();
-            let (piece, behind) = rest.split_at_mut(rest.len().min(FRAME_SIZE - offset));
-            piece.copy_from_slice(&self.frame(at.hfn())[offset..][..piece.len()]);
-            at = at.checked_add(piece.len() as u64).expect("small");
-            rest = behind;
-        }
-    }
-    fn write(&mut self, to: Hpa, bytes: &[u8]) {
-        let mut at = to;
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            let offset = at.frame_offset();
-            let (piece, behind) = rest.split_at(rest.len().min(FRAME_SIZE - offset));
-            self.frame_mut(at.hfn())[offset..][..piece.len()].copy_from_slice(piece);
-            at = at.checked_add(piece.len() as u64).expect("small");
-            rest = behind;
-        }
-    }
-    fn load_entry(&self, table: Hfn, index: usize) -> u64 {
-        self.word(table.base().get() + index as u64 * 8)
-    }
-    fn store_entry(&mut self, table: Hfn, index: usize, value: u64) {
-        self.write(
-            Hpa::new(table.base().get() + index as u64 * 8),
-            &value.to_le_bytes(),
-        );
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod console;
 mod fake;
+mod fake_memory;
 mod huge;
 mod life;
 mod loading;
