@@ -2,7 +2,8 @@
 
 use pleat_types::{Access, CrAccess, EptViolation, Exit, Gpa, Gpr, Gva, PortAccess, PortSize, Vcpu};
 
-use super::vcpu::{VirtualProcessor, event, make_current};
+use super::event;
+use super::vcpu::{VirtualProcessor, make_current};
 use super::vmcs::{CurrentVmcs, Natural, field};
 
 /// Bit of the exit reason: the VM entry itself failed.

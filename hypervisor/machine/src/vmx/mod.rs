@@ -1,6 +1,8 @@
 //! VMX: from VMXON to a VM exit that is decoded.
 
 pub mod capability;
+mod context;
+mod event;
 mod exits;
 mod setup;
 mod switch;
@@ -17,8 +19,9 @@ use x86::msr;
 use crate::cpu::{rdmsr, rdtsc};
 use crate::processor;
 use capability::Capabilities;
+use context::Context;
 pub use vcpu::VirtualProcessor;
-use vcpu::{Context, make_current};
+use vcpu::make_current;
 use vmcs::field;
 
 global_asm!(
@@ -67,7 +70,7 @@ impl Engine {
     }
 
     /// A virtual processor made of three frames.
-    pub fn new_vcpu(&self, identity: vcpu::Identity, frames: [Hpa; VCPU_FRAMES]) -> VirtualProcessor {
+    pub fn new_vcpu(&self, identity: Identity, frames: [Hpa; VCPU_FRAMES]) -> VirtualProcessor {
         vmcs::invvpid(identity.vpid());
         vmcs::invept(identity.eptp);
         // SAFETY: the frames belong to the virtual processor from now on (Platform::new_vcpu).
@@ -122,7 +125,7 @@ impl Engine {
 
 /// Frames of a virtual processor: VMCS, virtual-APIC page, and what is parked while others run.
 pub const VCPU_FRAMES: usize = 3;
-pub use vcpu::Identity;
+pub use context::Identity;
 
 /// IA32_FEATURE_CONTROL is 0 after reset: set and lock it where the firmware has not.
 fn allow_by_firmware() {

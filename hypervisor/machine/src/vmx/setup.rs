@@ -6,7 +6,8 @@ use pleat_types::Hpa;
 use x86::msr;
 
 use super::capability::Capabilities;
-use super::vcpu::{CR0_HOST_OWNED, CR0_NUMERIC_ERROR, Identity};
+use super::context::Identity;
+use super::vcpu::{CR0_HOST_OWNED, CR0_NUMERIC_ERROR};
 use super::vmcs::{CurrentVmcs, Natural, field};
 use crate::cpu::rdmsr;
 use crate::{paging, traps};

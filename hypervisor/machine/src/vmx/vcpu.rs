@@ -4,6 +4,8 @@ use pleat_types::{Event, Gpr, GuestId, Hpa, Injection, Registers, Segment, Segme
 use x86::vmx::vmcs::control::PrimaryControls;
 
 use super::capability::Capabilities;
+use super::context::{Context, Identity};
+use super::event;
 use super::switch::{self, Parked};
 use super::vmcs::{self, CurrentVmcs, Natural, field};
 use super::{VCPU_FRAMES, setup};
@@ -28,51 +30,6 @@ pub(super) const CR0_HOST_OWNED: u64 = CR0_NUMERIC_ERROR | CR0_NOT_WRITE_THROUGH
 /// CS access rights: a 64-bit code segment.
 const RIGHTS_LONG: u32 = 1 << 13;
 const EFER_LONG_MODE_ACTIVE: u64 = 1 << 10;
-
-/// Bits of VM-entry interruption information (SDM table 25-17).
-pub(super) mod event {
-    /// The event is to be delivered.
-    pub const VALID: u32 = 1 << 31;
-    /// It pushes an error code.
-    pub const ERROR_CODE: u32 = 1 << 11;
-    /// Type 3: a hardware exception.
-    pub const EXCEPTION: u32 = 3 << 8;
-    /// The bits that name type and vector, and whether there is an error code.
-    pub const IDENTITY: u32 = 0xfff;
-    /// The type field.
-    pub const TYPE: u32 = 7 << 8;
-    /// Type 4: INT n. Types from here on need the instruction's length.
-    pub const SOFTWARE: u32 = 4 << 8;
-}
-
-/// The guest's registers that world_switch.s saves and restores.
-#[repr(C, align(16))]
-pub struct Context {
-    /// By [`Gpr`] number; RSP is in the VMCS.
-    pub gprs: [u64; 16],
-    /// XMM0 to XMM15.
-    pub xmm: [u128; 16],
-    /// The guest's MXCSR.
-    pub mxcsr: u32,
-    /// Pleat's MXCSR while the guest runs.
-    pub host_mxcsr: u32,
-}
-
-/// Which guest, and by which tables it sees memory.
-#[derive(Clone, Copy)]
-pub struct Identity {
-    /// The guest.
-    pub guest: GuestId,
-    /// Its EPT pointer.
-    pub eptp: u64,
-}
-
-impl Identity {
-    /// Tags the guest's translations; 0 is the host's.
-    pub fn vpid(self) -> u16 {
-        self.guest.0 + 1
-    }
-}
 
 /// One virtual processor.
 pub struct VirtualProcessor {

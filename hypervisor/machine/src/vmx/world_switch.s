@@ -1,5 +1,5 @@
 # pleat_enter_guest(context: rdi, is_launched: rsi) -> rax: 0 after a VM exit, 1 if the entry instruction
-# failed without one. Offsets are those of `Context` in vcpu.rs.
+# failed without one. Offsets are those of `Context` in context.rs.
 #
 # The general-purpose registers, XMM0-15 and MXCSR are the guest's between entry and exit; the upper
 # halves of wider vector registers stay where they are, because nothing in Pleat touches them.
