@@ -7,10 +7,7 @@ const ALLOWED: [(&str, &[&str]); 10] = [
     ("pleat-bundle", &[]),
     ("pleat-devices", &["pleat-types"]),
     ("pleat-guest", &["pleat-types"]),
-    (
-        "pleat-machine",
-        &["pleat-bundle", "pleat-devices", "pleat-stage2", "pleat-types"],
-    ),
+    ("pleat-machine", &["pleat-bundle", "pleat-types"]),
     ("pleat-overcommit", &["pleat-types"]),
     ("pleat-rom", &["pleat-bundle"]),
     ("pleat-stage2", &["pleat-types"]),
