@@ -1,7 +1,6 @@
 //! What each VM exit leads to: one table, one handler for each kind.
 
 use crate::cpu::{Cpu, Resume};
-use crate::loader::layout::{HOLE_END, HOLE_START};
 use crate::memory::Fault;
 use crate::stop::Stop;
 use pleat_devices::cpuid::ControlState;
@@ -118,9 +117,7 @@ impl<P: Platform> Cpu<'_, P> {
             // Unfinished: it faults again where it is, unless its time is over.
             Fault::Backed | Fault::Unfinished => Resume::Retry,
             Fault::HostShort => Resume::Park,
-            Fault::Hole if (HOLE_START..HOLE_END).contains(&gpa.get()) => {
-                Resume::Stop(Stop::NoDeviceThere(gpa, access))
-            }
+            Fault::Device => Resume::Stop(Stop::NoDeviceThere(gpa, access)),
             Fault::Hole => Resume::Stop(Stop::NoMemoryThere(gpa, access)),
             Fault::Bug(place) => Resume::Stop(Stop::Bug(place, gpa.get())),
         }

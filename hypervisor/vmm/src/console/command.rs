@@ -15,6 +15,7 @@ pub(crate) enum Command<'t> {
     Pause(&'t str),
     Resume(&'t str),
     Attach(&'t str),
+    Type(&'t str, &'t str),
     Crash(Provocation),
     Quit,
 }
@@ -33,7 +34,7 @@ pub(crate) enum CommandError<'t> {
 }
 
 /// The commands with their argument and their explanation, for `help`.
-pub(crate) const HELP: [(&str, &str, &str); 11] = [
+pub(crate) const HELP: [(&str, &str, &str); 12] = [
     ("help", "", "this list"),
     (
         "guests",
@@ -59,6 +60,11 @@ pub(crate) const HELP: [(&str, &str, &str); 11] = [
         "GUEST",
         "type at a guest's serial console; Ctrl-] detaches",
     ),
+    (
+        "type",
+        "GUEST",
+        "type the words that follow, and return, at a guest's serial console",
+    ),
     ("crash", "HOW", "bring Pleat itself down, to see its crash record"),
     ("quit", "", "end the run: statistics, then power off"),
 ];
@@ -68,6 +74,10 @@ pub(crate) fn parse(line: &str) -> Result<Command<'_>, CommandError<'_>> {
     let mut words = line.split_ascii_whitespace();
     let name = words.next().unwrap_or("");
     let argument = words.next();
+    if name == "type" {
+        let guest = argument.ok_or(CommandError::MissingGuest(name))?;
+        return Ok(Command::Type(guest, behind(line, guest)));
+    }
     let plain = |command: Command<'static>| match argument {
         None => Ok(command),
         Some(word) => Err(CommandError::Surplus(word)),
@@ -91,6 +101,18 @@ pub(crate) fn parse(line: &str) -> Result<Command<'_>, CommandError<'_>> {
         None => Ok(command),
         Some(word) => Err(CommandError::Surplus(word)),
     }
+}
+
+/// What follows the word `guest` on the line, as it stands there.
+fn behind<'t>(line: &'t str, guest: &'t str) -> &'t str {
+    let after_command = line
+        .trim_start()
+        .trim_start_matches(|letter: char| !letter.is_ascii_whitespace());
+    after_command
+        .trim_start()
+        .strip_prefix(guest)
+        .unwrap_or_default()
+        .trim()
 }
 
 /// The words for ways to crash.
@@ -142,6 +164,9 @@ mod tests {
         assert_eq!(parse("kill"), Err(CommandError::MissingGuest("kill")));
         assert_eq!(parse("audit now"), Err(CommandError::Surplus("now")));
         assert_eq!(parse("kill a b"), Err(CommandError::Surplus("b")));
+        assert_eq!(parse(" type a  echo  b "), Ok(Command::Type("a", "echo  b")));
+        assert_eq!(parse("type a"), Ok(Command::Type("a", "")));
+        assert_eq!(parse("type"), Err(CommandError::MissingGuest("type")));
         assert_eq!(
             parse("crash write-code"),
             Ok(Command::Crash(Provocation::WriteCode))

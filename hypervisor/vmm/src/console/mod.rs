@@ -85,6 +85,10 @@ impl<P: Platform> Hypervisor<P> {
             Command::Pause(name) => self.with_guest(name, Self::pause),
             Command::Resume(name) => self.with_guest(name, Self::resume),
             Command::Attach(name) => self.with_guest(name, Self::attach),
+            Command::Type(name, text) => self.with_guest(name, |hypervisor, index| {
+                let line = text.bytes().chain(core::iter::once(b'\r'));
+                line.for_each(|byte| hypervisor.type_at_guest(index, byte));
+            }),
             Command::Crash(how) => self.host.platform.provoke(how),
         }
     }

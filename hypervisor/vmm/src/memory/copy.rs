@@ -61,7 +61,7 @@ impl<P: Platform> Host<P> {
             Fault::Backed => {}
             Fault::Unfinished => return Err(MemoryError::Bug("a copy that backs 1 GiB")),
             Fault::HostShort => return Err(MemoryError::HostShort),
-            Fault::Hole => return Err(MemoryError::Hole(at)),
+            Fault::Hole | Fault::Device => return Err(MemoryError::Hole(at)),
             Fault::Bug(place) => return Err(MemoryError::Bug(place)),
         }
         match self.lookup(memory, at.gfn())?.page {

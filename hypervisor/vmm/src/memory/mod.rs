@@ -9,7 +9,7 @@ mod huge;
 
 use crate::frames::Tables;
 use crate::host::Host;
-use crate::loader::layout::Ram;
+use crate::loader::layout::{HOLE_END, HOLE_START, Ram};
 use huge::Unfinished;
 use pleat_bundle::config::Pages;
 use pleat_stage2::{
@@ -71,6 +71,8 @@ pub(crate) enum Fault {
     HostShort,
     /// The guest has nothing there.
     Hole,
+    /// A device in memory would be there.
+    Device,
     /// A mistake of ours: where.
     Bug(&'static str),
 }
@@ -162,7 +164,7 @@ impl GuestMemory {
 }
 
 impl<P: Platform> Host<P> {
-    /// Tables that promise this RAM.
+    /// Tables that promise this RAM, and keep the range for devices in memory apart.
     pub(crate) fn promise(&mut self, memory: &mut GuestMemory, ram: &Ram) -> Result<(), MemoryError> {
         let zero = self.frames.zero();
         let mut tables = Tables {
@@ -178,6 +180,8 @@ impl<P: Platform> Host<P> {
         for (first, count) in ram.frame_ranges() {
             stage2.promise(&mut tables, first, count)?;
         }
+        let (first, end) = (Gpa::new(HOLE_START).gfn(), Gpa::new(HOLE_END).gfn());
+        stage2.mark_device(&mut tables, first, end.get() - first.get())?;
         Ok(())
     }
 
@@ -200,7 +204,8 @@ impl<P: Platform> Host<P> {
                     Ok(()) => continue,
                     failed => failed,
                 },
-                FaultAction::Device | FaultAction::Hole => return Fault::Hole,
+                FaultAction::Device => return Fault::Device,
+                FaultAction::Hole => return Fault::Hole,
             };
             return match done {
                 Ok(()) => Fault::Backed,
