@@ -30,9 +30,13 @@ pub mod hypercall;
 #[cfg(not(test))]
 pub mod memory;
 #[cfg(not(test))]
+pub mod modes;
+#[cfg(not(test))]
 mod start;
 #[cfg(not(test))]
 pub mod start_info;
+#[cfg(not(test))]
+pub mod step;
 #[cfg(not(test))]
 pub mod trap;
 

@@ -3,7 +3,7 @@
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
-use crate::{apic, cpu, hypercall, println};
+use crate::{apic, cpu, hypercall, println, step};
 
 /// #DB, debug exception.
 pub const DEBUG: u8 = 1;
@@ -174,6 +174,9 @@ extern "C" fn pleat_trap(frame: &mut Frame) {
 fn exception(vector: u8, frame: &mut Frame) {
     // SAFETY: one processor, and exceptions do not interrupt each other here.
     let recovery = unsafe { pleat_recovery_stack };
+    if vector == DEBUG && step::note(frame.rip) {
+        return;
+    }
     if recovery == 0 {
         println!(
             "FAILED: exception {vector} error {:#x} at {:#x}, stack {:#x}, CR2 {:#x}",
@@ -206,7 +209,7 @@ struct Table<const N: usize>(UnsafeCell<[u64; N]>);
 // SAFETY: written by `load_tables` only, on the only processor, before anything else runs.
 unsafe impl<const N: usize> Sync for Table<N> {}
 
-static GDT: Table<7> = Table(UnsafeCell::new([0; 7]));
+static GDT: Table<12> = Table(UnsafeCell::new([0; 12]));
 static IDT: Table<512> = Table(UnsafeCell::new([0; 512]));
 static TSS: Table<13> = Table(UnsafeCell::new([0; 13]));
 
@@ -248,6 +251,11 @@ pub(crate) fn load_tables() {
     }
 }
 
+/// Where the stack of exceptions starts.
+pub(crate) fn exception_stack_top() -> u64 {
+    (&raw const pleat_exception_stack_top).addr() as u64
+}
+
 /// Loads an interrupt descriptor table without any entry: from here on every exception is a triple fault.
 pub fn drop_tables() {
     let pointer = Pointer { limit: 0, base: 0 };
@@ -276,7 +284,8 @@ fn task_state() -> [u64; 13] {
     words
 }
 
-fn descriptors() -> [u64; 7] {
+/// modes.s names the legacy ones, from the eighth on, by number.
+fn descriptors() -> [u64; 12] {
     let base = TSS.address();
     let low = 103 | (base & 0xff_ffff) << 16 | 0x89 << 40 | (base >> 24 & 0xff) << 56;
     let user_data = 0x00cf_f300_0000_ffff;
@@ -289,6 +298,11 @@ fn descriptors() -> [u64; 7] {
         user_code,
         low,
         base >> 32,
+        0x00cf_9b00_0000_ffff, // 0x38: 32-bit code
+        0x0000_9b00_0000_ffff, // 0x40: 16-bit code
+        0x0000_9300_0000_ffff, // 0x48: 16-bit data
+        0x00cf_fb00_0000_ffff, // 0x50: 32-bit code of privilege level 3
+        low,                   // 0x58: a 32-bit TSS that nobody may enter
     ]
 }
 
