@@ -6,7 +6,6 @@
 #![no_main]
 
 mod hardware;
-mod mem;
 
 use core::fmt::Write;
 use core::panic::PanicInfo;
@@ -15,6 +14,8 @@ use pleat_bundle::elf::Elf64;
 use pleat_bundle::handover::{BUNDLE_BASE, BootInfo};
 use pleat_bundle::{Bundle, Header, PAGE_SIZE, SectionKind};
 use pleat_rom::{CmosMemory, Failure, Placement, boot_info, check_placement};
+
+use pleat_freestanding as _;
 
 use hardware::{Console, bundle_bytes, enter, load_segment, power_off, read_cmos};
 
@@ -85,8 +86,3 @@ fn fail(reason: core::fmt::Arguments<'_>) -> ! {
 fn panic(info: &PanicInfo<'_>) -> ! {
     fail(format_args!("a bug in the ROM: {info}"))
 }
-
-/// The precompiled `core` refers to it; nothing unwinds here.
-// SAFETY: no other item of the program has this name.
-#[unsafe(no_mangle)]
-extern "C" fn rust_eh_personality() {}

@@ -15,8 +15,6 @@ mod cpu;
 mod crash;
 mod frames;
 mod interrupts;
-#[cfg(not(test))]
-mod intrinsics;
 mod log_sink;
 mod paging;
 mod power;
@@ -26,6 +24,9 @@ mod serial;
 mod trace;
 mod traps;
 mod vmx;
+
+#[cfg(not(test))] // a test has a C library
+use pleat_freestanding as _;
 
 pub use board::Board;
 pub use boot::{Boot, MemoryMap};

@@ -3,13 +3,17 @@
 use serde_json::Value;
 
 /// Which of our crates a crate may name. A crate that is missing here may name none.
-const ALLOWED: [(&str, &[&str]); 10] = [
+const ALLOWED: [(&str, &[&str]); 11] = [
     ("pleat-bundle", &[]),
     ("pleat-devices", &["pleat-types"]),
-    ("pleat-guest", &["pleat-types"]),
-    ("pleat-machine", &["pleat-bundle", "pleat-types"]),
+    ("pleat-freestanding", &[]),
+    ("pleat-guest", &["pleat-freestanding", "pleat-types"]),
+    (
+        "pleat-machine",
+        &["pleat-bundle", "pleat-freestanding", "pleat-types"],
+    ),
     ("pleat-overcommit", &["pleat-types"]),
-    ("pleat-rom", &["pleat-bundle"]),
+    ("pleat-rom", &["pleat-bundle", "pleat-freestanding"]),
     ("pleat-stage2", &["pleat-types"]),
     (
         "pleat-vmm",
