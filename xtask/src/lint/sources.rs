@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::context::Context;
 
 /// Crates that may say `unsafe`: the machine, and freestanding programs on the bare machine.
-const MAY_BE_UNSAFE: [&str; 3] = ["pleat-machine", "pleat-rom", "pleat-guest", "pleat-freestanding"];
+const MAY_BE_UNSAFE: [&str; 4] = ["pleat-machine", "pleat-rom", "pleat-guest", "pleat-freestanding"];
 /// The longest file of ours.
 const MAX_LINES: usize = 400;
 
