@@ -20,8 +20,6 @@ pub struct BootRegion {
 pub(crate) struct FramePool {
     ledger: Ledger<'static>,
     zero: Hfn,
-    /// Frames given back in all: guests that wait for memory look whether it has changed.
-    freed: u64,
     /// Operations that the ledger refused: bugs, which the audit reports.
     refused: u64,
 }
@@ -47,7 +45,6 @@ impl FramePool {
         Some(Self {
             ledger,
             zero,
-            freed: 0,
             refused: 0,
         })
     }
@@ -62,14 +59,9 @@ impl FramePool {
         self.ledger.counts()
     }
 
-    /// Frames given back in all.
-    pub(crate) const fn freed(&self) -> u64 {
-        self.freed
-    }
-
-    /// A guest can be given a frame.
-    pub(crate) const fn has_free(&self) -> bool {
-        self.ledger.available() > 0
+    /// Frames that a guest can be given.
+    pub(crate) const fn available(&self) -> u64 {
+        self.ledger.available()
     }
 
     /// A frame for a page; its content is old.
@@ -98,21 +90,20 @@ impl FramePool {
 
     /// Takes back what a page owned; no translation to it is left.
     pub(crate) fn release(&mut self, frame: OwnedFrame) {
-        let frames = frame.size().frames();
         let done = self.ledger.release(frame).is_ok();
-        self.note(done, frames);
+        self.note(done);
     }
 
     /// Takes back a table.
     pub(crate) fn release_table(&mut self, table: Hfn) {
         let done = self.ledger.release_table(table).is_ok();
-        self.note(done, 1);
+        self.note(done);
     }
 
     /// Takes back the state of a virtual processor.
     pub(crate) fn release_vcpu(&mut self, frame: Hfn) {
         let done = self.ledger.release_vcpu(frame).is_ok();
-        self.note(done, 1);
+        self.note(done);
     }
 
     /// Whether this frame still belongs to the boot bundle.
@@ -124,7 +115,7 @@ impl FramePool {
     pub(crate) fn release_bundle(&mut self, frame: Hfn) {
         if self.is_bundle(frame) {
             let done = self.ledger.release_bundle(frame).is_ok();
-            self.note(done, 1);
+            self.note(done);
         }
     }
 
@@ -160,12 +151,8 @@ impl FramePool {
         }
     }
 
-    fn note(&mut self, is_done: bool, frames: u64) {
-        if is_done {
-            self.freed += frames;
-        } else {
-            self.refused += 1;
-        }
+    fn note(&mut self, is_done: bool) {
+        self.refused += u64::from(!is_done);
     }
 }
 

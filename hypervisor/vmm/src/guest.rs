@@ -25,7 +25,9 @@ pub(crate) enum Life {
     Running,
     /// HLT: it waits for an interrupt.
     Waiting,
-    /// It waits for host memory, as of this many frames freed in all.
+    /// It waits for host memory: for more free frames than these, which were not enough. What counts is
+    /// how many there are, not that some were given back: a fault that fails gives back what it had
+    /// taken, and two guests would wake each other for ever.
     Parked(u64),
     /// It ended.
     Ended(Stop),

@@ -131,7 +131,7 @@ impl<P: Platform> Hypervisor<P> {
                 self.scheduler.wait(index);
             }
             Pause::Parked => {
-                guest.life = Life::Parked(self.host.frames.freed());
+                guest.life = Life::Parked(self.host.frames.available());
                 self.scheduler.wait(index);
             }
             Pause::Reboot => self.reboot(index),
@@ -179,7 +179,7 @@ impl<P: Platform> Hypervisor<P> {
             };
             let is_awake = match guest.life {
                 Life::Waiting => guest.is_woken(vcpu, now),
-                Life::Parked(freed) => freed != self.host.frames.freed() && self.host.frames.has_free(),
+                Life::Parked(too_few) => self.host.frames.available() > too_few,
                 Life::Running | Life::Ended(_) => false,
             };
             if is_awake {

@@ -8,11 +8,13 @@
 use super::{Fault, FaultKind, GuestMemory, MemoryError};
 use crate::host::Host;
 use pleat_bundle::config::Pages;
-use pleat_stage2::{Mapping, Page};
+use pleat_stage2::{Error, Mapping, Page};
 use pleat_types::{Access, FrameMemory, Gfn, Gpa, Hfn, OwnedFrame, PageSize, Platform};
 
 /// Frames that are zeroed between two looks at the clock: 256 KiB, some tens of microseconds.
 const FRAMES_AT_ONCE: u64 = 64;
+/// Frames that must be free beside the block: the tables above it.
+const SPARE: u64 = 3;
 
 /// A block that is being zeroed. The ledger has it as the guest's; no table has it.
 #[derive(Debug)]
@@ -70,7 +72,8 @@ impl<P: Platform> Host<P> {
 
     /// Takes a block for the GiB around this page, if there is one; else the page is backed as others are.
     fn begin_huge(&mut self, memory: &mut GuestMemory, gfn: Gfn) {
-        if !self.platform.has_huge_ept() {
+        let has_room = self.frames.available() >= PageSize::Huge.frames() + SPARE;
+        if !self.platform.has_huge_ept() || !has_room {
             return;
         }
         let first = Gfn::new(gfn.get() - gfn.get() % PageSize::Huge.frames());
@@ -104,7 +107,8 @@ impl<P: Platform> Host<P> {
     }
 
     /// Maps a block of zeros. Where something else was mapped meanwhile (Pleat itself wrote to a page)
-    /// the block goes back, and the guest's access faults once more for a smaller page.
+    /// the block goes back, and the guest's access faults once more for a smaller page. The same where
+    /// others took the last frames meanwhile and there is none for a table.
     fn map_huge(&mut self, memory: &mut GuestMemory, done: Unfinished) -> Result<(), MemoryError> {
         let Unfinished { first, block, .. } = done;
         if !self.lookup(memory, first)?.has_room_for_huge() {
@@ -118,7 +122,10 @@ impl<P: Platform> Host<P> {
             }
             Err(refused) => {
                 self.frames.release(refused.frame);
-                Err(refused.error.into())
+                match refused.error {
+                    Error::HostShort => Ok(()),
+                    error @ Error::Bug(_) => Err(error.into()),
+                }
             }
         }
     }

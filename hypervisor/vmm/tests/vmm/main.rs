@@ -10,3 +10,4 @@ mod loading;
 mod memory;
 mod random;
 mod scenario;
+mod shortage;
