@@ -142,6 +142,7 @@ impl<P: Platform> Hypervisor<P> {
             editor,
             slice,
             reset,
+            short_since: None,
             has_quit: false,
         })
     }

@@ -12,9 +12,10 @@
 //! ```
 //!
 //! What happens when the host runs out of memory: a guest whose fault finds no free frame waits until
-//! one is given back. When no guest can run and one waits for memory, nothing will give one back any more;
-//! then, of those that wait for memory, the guest with the lowest weight (the last one among equals) is
-//! stopped with a report that says so, and the others go on with its frames.
+//! there are more. It waits as long as another guest runs or will be woken by a timer, for that one may
+//! end and free its memory; and for ten seconds at most. Then, of those that wait for memory, the guest
+//! with the lowest weight (the last one among equals) is stopped with a report that says so, and the
+//! others go on with its frames. Paused guests are no part of this.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -35,6 +36,7 @@ mod output;
 mod run;
 mod scheduler;
 mod script;
+mod shortage;
 mod statistics;
 mod stop;
 mod stream;

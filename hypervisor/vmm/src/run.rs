@@ -8,7 +8,6 @@ use crate::host::Host;
 use crate::images::Images;
 use crate::scheduler::Scheduler;
 use crate::script::Script;
-use crate::stop::Stop;
 use arrayvec::ArrayVec;
 use pleat_bundle::config::{MAX_GUESTS, RunConfig};
 use pleat_types::{Platform, Tsc};
@@ -54,6 +53,8 @@ pub struct Hypervisor<P: Platform> {
     pub(crate) slice: Tsc,
     /// When the machine came out of reset.
     pub(crate) reset: Tsc,
+    /// Since when there is a guest that waits for host memory.
+    pub(crate) short_since: Option<Tsc>,
     /// A person or a script ended the run.
     pub(crate) has_quit: bool,
 }
@@ -72,6 +73,10 @@ impl<P: Platform> Hypervisor<P> {
                 return self.finish();
             }
             self.wake_guests(now);
+            if let Some((victim, stop)) = self.relieve_shortage(now) {
+                self.end(victim, stop);
+                continue;
+            }
             match self.scheduler.pick() {
                 Some(index) => self.run_slice(index),
                 None => self.wait_for_something(now),
@@ -183,6 +188,9 @@ impl<P: Platform> Hypervisor<P> {
                 Life::Running | Life::Ended(_) => false,
             };
             if is_awake {
+                if guest.waits_for_memory() {
+                    self.short_since = None;
+                }
                 guest.life = Life::Running;
                 if !guest.is_paused {
                     self.scheduler.wake(index);
@@ -196,10 +204,6 @@ impl<P: Platform> Hypervisor<P> {
         if self.slots.iter().any(|slot| slot.guest.memory.is_dying()) {
             return;
         }
-        if let Some(victim) = self.victim() {
-            self.end(victim, Stop::HostShort);
-            return;
-        }
         let wake_up = self.next_wake_up(usize::MAX);
         let is_hopeless = wake_up == Tsc::NEVER && !self.config.is_interactive;
         if is_hopeless && !self.guests().any(|guest| guest.is_paused) {
@@ -210,18 +214,8 @@ impl<P: Platform> Hypervisor<P> {
             return;
         }
         let poll = now.after(self.host.micros(CONSOLE_POLL_US));
+        let wake_up = wake_up.min(self.end_of_patience());
         self.host.platform.idle(wake_up.min(poll));
-    }
-
-    /// Of the guests that wait for memory, the one with the lowest weight, the last among equals.
-    fn victim(&self) -> Option<usize> {
-        let parked = self
-            .guests()
-            .enumerate()
-            .filter(|(_, guest)| matches!(guest.life, Life::Parked(_)));
-        parked
-            .min_by_key(|(index, guest)| (guest.config.weight, usize::MAX - index))
-            .map(|(index, _)| index)
     }
 
     fn run_script(&mut self, now: Tsc) {

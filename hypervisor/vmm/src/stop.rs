@@ -31,8 +31,10 @@ pub(crate) enum Stop {
     ControlRegister(CrAccess),
     /// An exit that nobody handles; its basic exit reason.
     UnknownExit(u16),
-    /// No host frame is free, and nobody can free one.
-    HostShort,
+    /// No host frame became free for this many milliseconds.
+    HostShort(u64),
+    /// No host frame is free, and no guest can go on and free one.
+    HostStuck,
     /// A mistake of ours that concerns this guest only: where.
     Bug(&'static str, u64),
 }
@@ -70,7 +72,8 @@ impl Stop {
             | Self::StringIo(_)
             | Self::ControlRegister(_)
             | Self::UnknownExit(_)
-            | Self::HostShort
+            | Self::HostShort(_)
+            | Self::HostStuck
             | Self::Bug(..) => Ended::Stopped,
             Self::NotStarted(_) | Self::TripleFault | Self::EntryFailed(_) => Ended::Crashed,
         }
@@ -117,7 +120,14 @@ impl fmt::Display for Stop {
                 write!(f, "control register access {access:?}, which is not emulated")
             }
             Self::UnknownExit(reason) => write!(f, "VM exit with reason {reason}, which is not emulated"),
-            Self::HostShort => f.write_str("host out of memory: every guest waits and nothing can be freed"),
+            Self::HostShort(ms) => {
+                let (seconds, tenths) = (ms / 1000, ms % 1000 / 100);
+                write!(
+                    f,
+                    "host out of memory: waited {seconds}.{tenths} s for a free frame"
+                )
+            }
+            Self::HostStuck => f.write_str("host out of memory: no guest can go on and free a frame"),
             Self::Bug(place, detail) => write!(f, "a bug of Pleat: {place} ({detail:#x})"),
         }
     }

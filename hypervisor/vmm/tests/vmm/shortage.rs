@@ -1,9 +1,24 @@
 //! What happens when the host has no frame left.
 
-use crate::fake::{Op, exits};
+use crate::fake::{Op, exits, hypercall};
 use crate::scenario::{Machine, Report, guest};
-use pleat_bundle::config::GuestConfig;
-use pleat_types::Exit;
+use pleat_bundle::config::{GuestConfig, Step, When};
+use pleat_types::{Exit, Gpr, hypercall as calls};
+
+/// Registers of the local APIC's timer (SDM table 10-6), and what goes there.
+const LVT_TIMER: u64 = 0x832;
+const DEADLINE: u64 = 0x6e0;
+const TSC_DEADLINE: u64 = 2 << 17;
+const VECTOR: u64 = 0xec;
+
+fn write_msr(msr: u64, value: u64) -> Op {
+    let registers = vec![(Gpr::Rcx, msr), (Gpr::Rax, value), (Gpr::Rdx, 0)];
+    Op::Exits(Exit::WriteMsr, registers)
+}
+
+fn finish() -> Op {
+    hypercall(calls::FINISH, 0, 0, 0)
+}
 
 fn sized(name: &'static str, mib: u64, weight: u32) -> GuestConfig<'static> {
     let mut config = guest(name);
@@ -69,4 +84,71 @@ fn guests_that_wait_for_memory_do_not_wake_each_other() {
         assert!(reason.contains("host out of memory"), "{reason}");
         assert_eq!(report.guest("a")["state"], "running");
     }
+}
+
+/// A guest that asks for more memory than its neighbour leaves it.
+fn late_comer() -> Vec<Op> {
+    [vec![Op::Spin(3_000_000)], fill(1000), vec![finish()]].concat()
+}
+
+/// The late comer beside a neighbour that takes most of the memory first.
+fn beside(neighbour: &[Op]) -> Machine {
+    let mut machine = Machine::new(vec![
+        (sized("a", 8, 100), late_comer()),
+        (sized("b", 8, 100), [fill(1300), neighbour.to_vec()].concat()),
+    ]);
+    machine.memory_bytes = 8 << 20;
+    machine
+}
+
+#[test]
+fn nobody_is_stopped_while_a_neighbour_sleeps_that_will_end() {
+    let sleeper = [
+        write_msr(LVT_TIMER, TSC_DEADLINE | VECTOR),
+        write_msr(DEADLINE, 900_000_000),
+        Op::Interrupts(true),
+        exits(Exit::Hlt),
+        finish(),
+    ];
+    let report = beside(&sleeper).run();
+    assert_eq!(waits(&report, "a"), 1);
+    assert_eq!(report.guest("a")["reason"], "finished");
+    assert_eq!(report.guest("b")["reason"], "finished");
+}
+
+#[test]
+fn beside_a_neighbour_that_spins_the_wait_for_memory_is_limited() {
+    let mut machine = beside(&[Op::Spin(20_000_000), Op::Jump(1300)]);
+    machine.config.for_ms = Some(9_900);
+    assert_eq!(machine.run().guest("a")["state"], "running");
+    let mut machine = beside(&[Op::Spin(20_000_000), Op::Jump(1300)]);
+    machine.config.for_ms = Some(10_200);
+    let report = machine.run();
+    assert_eq!(report.guest("a")["state"], "stopped");
+    assert_eq!(
+        report.guest("a")["reason"],
+        "host out of memory: waited 10.0 s for a free frame"
+    );
+    assert_eq!(report.guest("b")["state"], "running");
+}
+
+#[test]
+fn who_is_paused_is_not_stopped_for_want_of_memory() {
+    let step = |micros, command| Step {
+        when: When::Micros(micros),
+        command,
+    };
+    let mut machine = beside(&[vec![Op::Spin(30_000_000)], sleep().to_vec()].concat());
+    machine.config.script.push(step(15_000, "pause a"));
+    machine.config.for_ms = Some(11_000);
+    assert_eq!(machine.run().guest("a")["state"], "running");
+    let mut machine = beside(&[vec![Op::Spin(30_000_000)], sleep().to_vec()].concat());
+    machine.config.script.push(step(15_000, "pause a"));
+    machine.config.script.push(step(50_000, "resume a"));
+    machine.config.for_ms = Some(60);
+    let report = machine.run();
+    assert_eq!(
+        report.guest("a")["reason"],
+        "host out of memory: no guest can go on and free a frame"
+    );
 }
