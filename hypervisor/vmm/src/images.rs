@@ -2,11 +2,11 @@
 //!
 //! Guests are loaded one after the other. All but the last user of an image get copies of its pages;
 //! the last one gets the frames themselves, and what it did not need goes back to the pool. An image
-//! that a guest may need again (it restarts on reboot) stays.
+//! that a guest may need again (it restarts on reboot) stays until that guest has ended for good.
 
 use crate::host::Host;
 use arrayvec::ArrayVec;
-use pleat_bundle::config::{OnReboot, RunConfig};
+use pleat_bundle::config::{GuestConfig, OnReboot, RunConfig};
 use pleat_bundle::header::MAX_SECTIONS;
 use pleat_bundle::{BundleError, Header, PAGE_SIZE, Section, SectionCheck};
 use pleat_types::{FrameMemory, Hfn, Hpa, Platform};
@@ -17,8 +17,8 @@ struct Image {
     section: Section,
     /// Guests that have not been loaded from it yet.
     users: u32,
-    /// Somebody may need it again.
-    is_kept: bool,
+    /// Guests that have not ended and load from it again when they reboot.
+    keepers: u32,
     is_verified: bool,
 }
 
@@ -56,7 +56,7 @@ impl Images {
         let image = |section: &Section| Image {
             section: *section,
             users: 0,
-            is_kept: false,
+            keepers: 0,
             is_verified: false,
         };
         let end = base.hfn().get() + header.total_bytes().div_ceil(PAGE_SIZE as u64);
@@ -70,11 +70,23 @@ impl Images {
     /// Notes who will use which image.
     pub(crate) fn plan(&mut self, config: &RunConfig<'_>) {
         for guest in &config.guests {
-            for index in core::iter::once(guest.kernel).chain(guest.initramfs) {
+            for index in images_of(guest) {
                 if let Some(image) = self.all.get_mut(usize::from(index)) {
                     image.users += 1;
-                    image.is_kept |= guest.on_reboot == OnReboot::Restart;
+                    image.keepers += u32::from(guest.on_reboot == OnReboot::Restart);
                 }
+            }
+        }
+    }
+
+    /// Notes that this guest, which has been loaded or could not be, will not be loaded again.
+    fn forget(&mut self, guest: &GuestConfig<'_>) {
+        if guest.on_reboot == OnReboot::Stop {
+            return;
+        }
+        for index in images_of(guest) {
+            if let Some(image) = self.all.get_mut(usize::from(index)) {
+                image.keepers = image.keepers.saturating_sub(1);
             }
         }
     }
@@ -85,6 +97,11 @@ impl Images {
     }
 }
 
+/// The sections that a guest is loaded from.
+fn images_of(guest: &GuestConfig<'_>) -> impl Iterator<Item = u16> {
+    core::iter::once(guest.kernel).chain(guest.initramfs)
+}
+
 impl<P: Platform> Host<P> {
     /// Gives a guest that is being loaded its image, verified.
     pub(crate) fn open_image(&mut self, images: &mut Images, index: u16) -> Result<OpenImage, BundleError> {
@@ -93,7 +110,7 @@ impl<P: Platform> Host<P> {
         };
         let image = images.all.get(usize::from(index)).ok_or(missing)?;
         let (start, bytes) = (images.start_of(&image.section), image.section.bytes);
-        let is_last = image.users <= 1 && !image.is_kept;
+        let is_last = image.users <= 1 && image.keepers == 0;
         if !image.is_verified {
             self.verify(start, &image.section)?;
         }
@@ -114,11 +131,17 @@ impl<P: Platform> Host<P> {
         self.release_unused(images);
     }
 
+    /// A guest has ended for good: what only it could have needed again goes back.
+    pub(crate) fn leave_images(&mut self, images: &mut Images, guest: &GuestConfig<'_>) {
+        images.forget(guest);
+        self.release_unused(images);
+    }
+
     /// Gives back every frame of images that nobody needs any more.
     pub(crate) fn release_unused(&mut self, images: &mut Images) {
         for index in 0..images.all.len() {
             let image = &images.all[index];
-            if image.users == 0 && !image.is_kept {
+            if image.users == 0 && image.keepers == 0 {
                 let first = images.start_of(&image.section).hfn();
                 self.release_range(first, image.section.pages());
                 // What is given back is gone: the section has no pages any more.

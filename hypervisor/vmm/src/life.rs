@@ -85,6 +85,7 @@ impl<P: Platform> Hypervisor<P> {
                 .fail(format_args!("guest `{}` {reason}", slot.guest.config.name));
         }
         self.host.dismantle(slot);
+        self.host.leave_images(&mut self.images, &slot.guest.config);
         if self.host.attached == Some(index) {
             self.detach();
         }

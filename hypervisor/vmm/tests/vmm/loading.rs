@@ -2,7 +2,7 @@
 
 use crate::fake::{Op, exits, hypercall};
 use crate::scenario::{KERNEL_AT, Machine, Report, guest, kernel};
-use pleat_bundle::config::{GuestConfig, OnReboot};
+use pleat_bundle::config::{GuestConfig, OnReboot, Step, When};
 use pleat_types::{Exit, Gpr, hypercall as calls};
 use pleat_vmm::Outcome;
 
@@ -73,6 +73,44 @@ fn images_of_guests_that_restart_are_kept() {
         .filter(|record| record["reason"] == "restarted")
         .count();
     assert!(restarts > 2, "{restarts}");
+}
+
+#[test]
+fn kept_images_go_back_when_the_last_guest_that_could_restart_has_ended() {
+    let work = |steps| {
+        [
+            vec![Op::Spin(1000); steps],
+            vec![hypercall(calls::FINISH, 0, 0, 0)],
+        ]
+        .concat()
+    };
+    let restarting = |name, steps| {
+        let mut config = guest(name);
+        config.on_reboot = OnReboot::Restart;
+        (config, work(steps))
+    };
+    let mut machine = Machine::new(vec![
+        restarting("a", 100),
+        restarting("b", 2500),
+        (guest("c"), work(7000)),
+    ]);
+    machine.kernel = kernel(&[[1; 4096]; 40], 0);
+    machine.config.script = [2000, 8000].into_iter().map(stats_at).collect();
+    let report = machine.run();
+    let held = |index: usize| {
+        let record = &report.of_kind("stats")[index]["record"];
+        record["host"]["frames_bundle"].as_u64().expect("a number")
+    };
+    assert_eq!(report.guest("a")["reason"], "finished");
+    // 40 pages and the ELF header, for as long as `b` may need them again.
+    assert_eq!((held(0), held(1), held_of_bundle(&report)), (41, 0, 0));
+}
+
+fn stats_at(micros: u64) -> Step<'static> {
+    Step {
+        when: When::Micros(micros),
+        command: "stats",
+    }
 }
 
 #[test]
