@@ -35,7 +35,7 @@ impl<P: Platform> Cpu<'_, P> {
             Exit::UndefinedInstruction => Resume::Inject(Event::InvalidOpcode),
             Exit::TripleFault => Resume::Stop(Stop::TripleFault),
             Exit::EptMisconfiguration(gpa) => Resume::Stop(Stop::Bug("EPT misconfiguration", gpa.get())),
-            Exit::EntryFailed(reason) => Resume::Stop(Stop::EntryFailed(reason)),
+            Exit::EntryFailed(reason) => Resume::Stop(Stop::of_failed_entry(reason)),
             Exit::Other(reason) => Resume::Stop(Stop::UnknownExit(reason)),
         }
     }

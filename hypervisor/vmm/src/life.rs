@@ -80,9 +80,9 @@ impl<P: Platform> Hypervisor<P> {
             slot.guest.config.name,
             stop.ended().name()
         ));
-        if matches!(stop, Stop::Finished(code) if code != 0) {
-            self.host
-                .fail(format_args!("guest `{}` {reason}", slot.guest.config.name));
+        if stop.fails_the_run() {
+            let (name, ended) = (slot.guest.config.name, stop.ended().name());
+            self.host.fail(format_args!("guest `{name}` {ended}: {reason}"));
         }
         self.host.dismantle(slot);
         self.host.leave_images(&mut self.images, &slot.guest.config);

@@ -39,6 +39,10 @@ pub(crate) enum Stop {
     Bug(&'static str, u64),
 }
 
+/// The basic exit reasons of an entry that failed on the guest's own state: invalid state, MSR loading, machine
+/// check (SDM vol. 3, appendix C). Other numbers are VM-instruction errors.
+const ENTRY_FAILURES: [u16; 3] = [33, 34, 41];
+
 /// What a guest that ended is, in the statistics record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Ended {
@@ -62,6 +66,25 @@ impl Ended {
 }
 
 impl Stop {
+    /// The entry failed with this basic exit reason or VM-instruction error. The latter speaks of controls and
+    /// host state, which are ours.
+    pub(crate) fn of_failed_entry(reason: u16) -> Self {
+        if ENTRY_FAILURES.contains(&reason) {
+            Self::EntryFailed(reason)
+        } else {
+            Self::Bug("VM entry refused, VM-instruction error", u64::from(reason))
+        }
+    }
+
+    /// Not only the guest has failed, but the run: it said so itself, it was never there, or Pleat is wrong.
+    pub(crate) const fn fails_the_run(&self) -> bool {
+        match self {
+            Self::Finished(code) => *code != 0,
+            Self::NotStarted(_) | Self::Bug(..) => true,
+            _ => false,
+        }
+    }
+
     /// What the guest is afterwards.
     pub(crate) const fn ended(&self) -> Ended {
         match self {

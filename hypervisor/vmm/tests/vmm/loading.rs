@@ -188,7 +188,10 @@ fn what_cannot_be_loaded_stops_nobody_else() {
     );
     assert_eq!(report.guest("tiny")["state"], "crashed");
     assert_eq!(reason("good"), "finished");
-    assert_eq!(report.outcome, Outcome::Ok);
+    // Who describes a guest that is not there has not got the run that was asked for.
+    assert_eq!(report.outcome, Outcome::Failed);
+    let failures = report.stats()["failures"].as_array().map(Vec::len);
+    assert_eq!(failures, Some(3));
     assert_eq!(held_of_bundle(&report), 0);
 }
 
