@@ -165,7 +165,7 @@ pleat_int1_behind_mov_ss_done:
     popfq
     ret
 
-// INT1 for ever.
+// One INT1.
 .balign 16
 .global pleat_int1
 pleat_int1:
