@@ -251,6 +251,22 @@ impl Board {
         }
     }
 
+    /// The guest tick at which a timer gives an interrupt that gets through to a processor at HLT with this
+    /// task priority. A timer that fires at a masked vector wakes nobody, so nobody needs to look.
+    #[must_use]
+    pub fn next_wake_up(&self, tpr: u8) -> Option<Tsc> {
+        let mut ticks = self.apic.waking_deadline(tpr);
+        let has_pit = self.pit.deadline() != NEVER && self.apic.is_extint_open();
+        if has_pit && self.pic.would_offer(PIT_IRQ) {
+            ticks = ticks.min(self.pit.deadline());
+        }
+        if ticks < FAR {
+            Some(Tsc(self.origin.wrapping_add(ticks)))
+        } else {
+            None
+        }
+    }
+
     /// Lets timers fire whose time has come: to be called before each [`Board::pending_interrupt`]. Cheap
     /// when nothing is due.
     #[inline]

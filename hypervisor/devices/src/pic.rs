@@ -236,6 +236,14 @@ impl Pic {
         self.master.imr & (1 << (irq & 7)) == 0
     }
 
+    /// Whether a rising edge on this input would lead to an interrupt now.
+    pub(crate) fn would_offer(&self, irq: u8) -> bool {
+        let mut after = self.clone();
+        after.set_line(irq, false);
+        after.set_line(irq, true);
+        after.offered.is_some()
+    }
+
     /// Recomputes the cascade and the output after a change.
     fn settle(&mut self) {
         let from_slave = self.slave.pending();

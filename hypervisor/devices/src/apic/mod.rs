@@ -85,6 +85,17 @@ impl LocalApic {
         }
     }
 
+    /// When the timer has an interrupt to give that is delivered at once, given this task priority.
+    pub(crate) fn waking_deadline(&self, tpr: u8) -> u64 {
+        let vector = (self.lvt[TIMER] & 0xff) as u8;
+        let is_free = vector >> 4 > tpr.max(self.isr.highest().unwrap_or(0)) >> 4;
+        if is_free && self.is_enabled() {
+            self.deadline()
+        } else {
+            NEVER
+        }
+    }
+
     /// Lets the timer fire when it is due.
     #[inline]
     pub(crate) fn advance(&mut self, now: u64) {

@@ -342,3 +342,33 @@ fn the_deadline_msr_does_nothing_in_another_mode() {
         (Ok(0), None)
     );
 }
+
+#[test]
+fn only_timers_that_get_through_wake() {
+    let mut board = board();
+    assert_eq!(board.next_wake_up(0), None);
+    let _ = board.write_msr(LVT_TIMER, 0x4_00ec, Tsc(1000)).unwrap();
+    let _ = board.write_msr(DEADLINE, 9000, Tsc(1000)).unwrap();
+    assert_eq!(board.next_wake_up(0xd0), Some(Tsc(9000)));
+    assert_eq!(board.next_wake_up(0xe0), None, "its priority class is masked");
+    board.advance(Tsc(9000));
+    assert_eq!(take(&mut board, 0), Some(0xec));
+    let _ = board.write_msr(DEADLINE, 12_000, Tsc(9000)).unwrap();
+    assert_eq!(board.next_deadline(), Some(Tsc(12_000)));
+    assert_eq!(board.next_wake_up(0), None, "the last one is in service");
+    // The PIT through the 8259 knows no task priority.
+    init_pic(&mut board, 0xfe);
+    for (port, value) in [(0x43, 0x34), (0x40, 0xff), (0x40, 0xff)] {
+        out(&mut board, port, value);
+    }
+    let due = board.next_wake_up(0xf0).unwrap();
+    assert!(due > Tsc(12_000));
+    board.advance(due);
+    assert_eq!(take(&mut board, 0xf0), Some(0x30));
+    assert_eq!(board.next_wake_up(0), None, "both are in service");
+    let _ = board.write_msr(EOI, 0, due).unwrap();
+    let _ = board.write_msr(DEADLINE, due.0 + 5000, due).unwrap();
+    assert_eq!(board.next_wake_up(0), Some(Tsc(due.0 + 5000)));
+    out(&mut board, 0x20, 0x20);
+    assert!(board.next_wake_up(0xf0).unwrap() > due);
+}
