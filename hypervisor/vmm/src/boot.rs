@@ -2,7 +2,7 @@
 
 use crate::console::Editor;
 use crate::frames::{BootRegion, FramePool};
-use crate::guest::Guest;
+use crate::guest::{Guest, Life};
 use crate::host::Host;
 use crate::images::Images;
 use crate::run::Hypervisor;
@@ -14,7 +14,7 @@ use pleat_bundle::config::{MAX_GUESTS, RunConfig};
 use pleat_bundle::{BundleError, Header, PAGE_SIZE, SectionKind};
 use pleat_devices::cpuid::CpuidPolicy;
 use pleat_overcommit::ledger::{FrameRecord, Region};
-use pleat_types::{FRAME_SIZE, FrameMemory, Hpa, Platform, Tsc};
+use pleat_types::{FRAME_SIZE, FrameMemory, Hpa, Platform, Tsc, Vcpu};
 
 /// The largest configuration record.
 const CONFIG_MAX: usize = 24 << 10;
@@ -72,6 +72,19 @@ impl fmt::Display for StartError {
 pub(crate) struct Slot<V> {
     pub(crate) vcpu: Option<V>,
     pub(crate) guest: Guest,
+}
+
+impl<V: Vcpu> Slot<V> {
+    /// When a timer wakes the guest, if it waits for an interrupt and nobody has paused it. A timer that
+    /// cannot wake it does not count: it must not cost others a part of their slices.
+    pub(crate) fn wake_up(&self) -> Tsc {
+        match &self.vcpu {
+            Some(vcpu) if self.guest.life == Life::Waiting && !self.guest.is_paused => {
+                self.guest.wake_up(vcpu.tpr())
+            }
+            _ => Tsc::NEVER,
+        }
+    }
 }
 
 // A guest with its processor's registers; the tables of all guests are static.

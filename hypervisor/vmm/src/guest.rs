@@ -105,9 +105,16 @@ impl Guest {
 
     /// When its next timer fires, in host ticks.
     pub(crate) fn deadline(&self) -> Tsc {
-        self.board
-            .next_deadline()
-            .map_or(Tsc::NEVER, |ticks| Tsc(ticks.0.wrapping_sub(self.tsc_offset)))
+        self.host_time(self.board.next_deadline())
+    }
+
+    /// When a timer ends its wait, in host ticks, given its task priority.
+    pub(crate) fn wake_up(&self, tpr: u8) -> Tsc {
+        self.host_time(self.board.next_wake_up(tpr))
+    }
+
+    fn host_time(&self, ticks: Option<Tsc>) -> Tsc {
+        ticks.map_or(Tsc::NEVER, |ticks| Tsc(ticks.0.wrapping_sub(self.tsc_offset)))
     }
 
     /// Its own clock at this host time.

@@ -16,6 +16,12 @@ use pleat_types::{Platform, Tsc};
 const CONSOLE_POLL_US: u64 = 10_000;
 /// Batches of an ended guest's memory that go back between two time slices.
 const RELEASE_BATCHES: usize = 16;
+/// A guest that wakes leaves the runner at least this fraction of a slice: 100 µs of the usual one, so that
+/// timers of many guests cannot cut it to pieces.
+const SHORTEST_PART: u64 = 10;
+/// What waking costs a guest on top of the time that it runs, in microseconds: the switch to it and back,
+/// which would otherwise be charged to nobody. A rate in the rules, not a measurement.
+const WAKE_COST_US: u64 = 5;
 /// Commands of the script that run between two time slices.
 const STEPS_AT_ONCE: usize = 8;
 
@@ -96,7 +102,7 @@ impl<P: Platform> Hypervisor<P> {
 
     fn run_slice(&mut self, index: usize) {
         let start = self.host.platform.now();
-        let slice_end = start.after(self.slice).min(self.next_wake_up(index));
+        let slice_end = self.slice_end(index, start);
         self.host.slice_end = slice_end;
         let Some(Slot {
             vcpu: Some(vcpu),
@@ -144,17 +150,18 @@ impl<P: Platform> Hypervisor<P> {
         }
     }
 
-    /// The earliest time at which somebody other than `runner` wants the processor.
-    fn next_wake_up(&self, runner: usize) -> Tsc {
+    /// Until when this guest runs: for a slice, or until somebody else wakes, but then for a part that is
+    /// worth the switch.
+    fn slice_end(&self, runner: usize, start: Tsc) -> Tsc {
+        let least = start.after(Tsc(self.slice.0 / SHORTEST_PART));
         let others = self
-            .guests()
+            .slots
+            .iter()
             .enumerate()
-            .filter(|(index, guest)| *index != runner && guest.life == Life::Waiting && !guest.is_paused);
-        let timers = others
-            .map(|(_, guest)| guest.deadline())
-            .min()
-            .unwrap_or(Tsc::NEVER);
-        timers.min(self.next_appointment())
+            .filter(|(index, _)| *index != runner);
+        let wake_up = others.map(|(_, slot)| slot.wake_up()).min();
+        let wake_up = wake_up.unwrap_or(Tsc::NEVER).max(least);
+        start.after(self.slice).min(wake_up).min(self.next_appointment())
     }
 
     /// When the script or the end of the run is due.
@@ -174,6 +181,7 @@ impl<P: Platform> Hypervisor<P> {
 
     /// Guests whose interrupt has come, or for which there is memory again, can run.
     fn wake_guests(&mut self, now: Tsc) {
+        let cost = self.host.micros(WAKE_COST_US);
         for (index, slot) in self.slots.iter_mut().enumerate() {
             let Slot {
                 vcpu: Some(vcpu),
@@ -194,6 +202,7 @@ impl<P: Platform> Hypervisor<P> {
                 guest.life = Life::Running;
                 if !guest.is_paused {
                     self.scheduler.wake(index);
+                    self.scheduler.charge(index, cost);
                 }
             }
         }
@@ -204,7 +213,8 @@ impl<P: Platform> Hypervisor<P> {
         if self.slots.iter().any(|slot| slot.guest.memory.is_dying()) {
             return;
         }
-        let wake_up = self.next_wake_up(usize::MAX);
+        let timers = self.slots.iter().map(Slot::wake_up).min();
+        let wake_up = timers.unwrap_or(Tsc::NEVER).min(self.next_appointment());
         let is_hopeless = wake_up == Tsc::NEVER && !self.config.is_interactive;
         if is_hopeless && !self.guests().any(|guest| guest.is_paused) {
             self.host.fail(format_args!(

@@ -3,6 +3,7 @@
 //! The guest waits (see [`crate::memory`]). Others can end and so free frames, so it waits for as long as
 //! one of them can go on; but not without limit, for a neighbour that merely spins frees nothing.
 
+use crate::boot::Slot;
 use crate::guest::{Guest, Life};
 use crate::run::Hypervisor;
 use crate::stop::Stop;
@@ -28,8 +29,10 @@ impl<P: Platform> Hypervisor<P> {
             let millis = u64::try_from(ticks).unwrap_or(u64::MAX);
             return Some((victim, Stop::HostShort(millis)));
         }
-        let can_go_on = self.guests().any(Guest::can_go_on);
-        (!can_go_on).then_some((victim, Stop::HostStuck))
+        // Who runs, or will be woken by its timer, may end and free its memory.
+        let is_running = |guest: &Guest| guest.life == Life::Running && !guest.is_paused;
+        let can_go_on = |slot: &Slot<P::Vcpu>| is_running(&slot.guest) || slot.wake_up() != Tsc::NEVER;
+        (!self.slots.iter().any(can_go_on)).then_some((victim, Stop::HostStuck))
     }
 
     /// When somebody is stopped for want of memory, if nothing else happens.
@@ -52,15 +55,5 @@ impl Guest {
     /// It would run if there were memory. Who is paused waits for a person, not for memory.
     pub(crate) const fn waits_for_memory(&self) -> bool {
         matches!(self.life, Life::Parked(_)) && !self.is_paused
-    }
-
-    /// It can run, now or when its timer wakes it, and so may end and free its memory.
-    fn can_go_on(&self) -> bool {
-        let has_work = match self.life {
-            Life::Running => true,
-            Life::Waiting => self.deadline() != Tsc::NEVER,
-            Life::Parked(_) | Life::Ended(_) => false,
-        };
-        has_work && !self.is_paused
     }
 }

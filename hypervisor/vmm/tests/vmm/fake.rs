@@ -26,6 +26,8 @@ pub enum Op {
     Interrupts(bool),
     /// Sets the privilege level.
     Privilege(u8),
+    /// Sets the task priority.
+    Priority(u8),
     /// Uses processor time.
     Spin(u64),
     /// Goes on at this step.
@@ -73,6 +75,7 @@ pub struct FakeVcpu {
     rip: u64,
     has_interrupts: bool,
     privilege: u8,
+    tpr: u8,
     tsc_offset: u64,
     window: bool,
     injected: Option<Event>,
@@ -125,9 +128,11 @@ impl Vcpu for FakeVcpu {
         self.tsc_offset = offset;
     }
     fn tpr(&self) -> u8 {
-        0
+        self.tpr
     }
-    fn set_tpr(&mut self, _tpr: u8) {}
+    fn set_tpr(&mut self, tpr: u8) {
+        self.tpr = tpr;
+    }
     fn set_tpr_threshold(&mut self, _vector: Option<u8>) {}
     fn can_take_interrupt(&self) -> bool {
         self.has_interrupts && self.injected.is_none()
@@ -209,6 +214,7 @@ impl FakePlatform {
             Op::ExpectGpr(register, value) => assert_eq!(vcpu.gpr(register), value, "{register:?}"),
             Op::Interrupts(on) => vcpu.has_interrupts = on,
             Op::Privilege(level) => vcpu.privilege = level,
+            Op::Priority(tpr) => vcpu.tpr = tpr,
             Op::Spin(ticks) => self.now += ticks,
             Op::Jump(to) => {
                 vcpu.at = to;
@@ -253,6 +259,7 @@ impl Platform for FakePlatform {
             rip: 0,
             has_interrupts: false,
             privilege: 0,
+            tpr: 0,
             tsc_offset: 0,
             window: false,
             injected: None,

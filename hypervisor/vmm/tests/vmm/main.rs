@@ -10,4 +10,5 @@ mod loading;
 mod memory;
 mod random;
 mod scenario;
+mod shares;
 mod shortage;
