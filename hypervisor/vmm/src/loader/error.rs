@@ -1,6 +1,7 @@
 //! Why a guest could not be loaded.
 
 use super::bzimage::BzImageError;
+use super::layout::{HIGH_START, PARAMETERS};
 use crate::memory::MemoryError;
 use core::fmt;
 use pleat_bundle::BundleError;
@@ -25,6 +26,13 @@ pub(crate) enum LoadError {
     MemoryTooSmall {
         /// Bytes that would be enough for what was looked at.
         needed: u64,
+    },
+    /// A segment of the kernel lies where the boot parameters go, or in the hole behind them; its place.
+    InBootData {
+        /// Where it starts.
+        start: u64,
+        /// The first byte behind it.
+        end: u64,
     },
     /// The command line is longer than this many bytes.
     CommandLineTooLong {
@@ -76,6 +84,13 @@ impl fmt::Display for LoadError {
                     f,
                     "its memory is too small for kernel and initramfs: at least {} MiB",
                     needed.div_ceil(1 << 20)
+                )
+            }
+            Self::InBootData { start, end } => {
+                write!(
+                    f,
+                    "kernel has a segment at {start:#x}..{end:#x}, but {:#x}..{HIGH_START:#x} is for boot data",
+                    PARAMETERS.get()
                 )
             }
             Self::CommandLineTooLong { longest } => write!(f, "command line is longer than {longest} bytes"),

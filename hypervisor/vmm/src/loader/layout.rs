@@ -99,6 +99,11 @@ impl Ram {
         end <= self.low_end || (start >= HOLE_END && end <= self.high_end)
     }
 
+    /// Whether any of these bytes lie where boot data go, or between there and the first MiB's end.
+    pub(crate) const fn meets_boot_data(start: u64, end: u64) -> bool {
+        start < end && start < HIGH_START && PARAMETERS.get() < end
+    }
+
     /// The memory map for the guest.
     pub(crate) fn map(&self) -> ArrayVec<Range, 4> {
         let range = |start: u64, end: u64, kind| Range {
@@ -129,6 +134,16 @@ mod tests {
         assert!(!ram.contains(Gpa::new((128 << 20) - 1), 2));
         assert!(!ram.contains(Gpa::new(u64::MAX), 2));
         assert_eq!(ram.map().len(), 3);
+    }
+
+    #[test]
+    fn boot_data_reach_from_the_parameters_to_the_first_mib() {
+        assert!(!Ram::meets_boot_data(0, 0x9_8000));
+        assert!(Ram::meets_boot_data(0, 0x9_8001));
+        assert!(Ram::meets_boot_data(0x9_c000, 0x9_d000));
+        assert!(Ram::meets_boot_data(0xf_ffff, 0x20_0000));
+        assert!(!Ram::meets_boot_data(0x10_0000, 0x20_0000));
+        assert!(!Ram::meets_boot_data(0x9_9000, 0x9_9000));
     }
 
     #[test]

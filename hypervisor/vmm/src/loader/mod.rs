@@ -15,7 +15,7 @@ use crate::guest::Guest;
 use crate::host::Host;
 use crate::images::{Images, OpenImage};
 use bzimage::SetupHeader;
-use layout::{ACPI, COMMAND_LINE, COMMAND_LINE_MAX, HIGH_START, PARAMETERS};
+use layout::{ACPI, COMMAND_LINE, COMMAND_LINE_MAX, HIGH_START, PARAMETERS, Ram};
 use pages::Part;
 use parameters::Initramfs;
 use pleat_bundle::elf::{self, Elf64, HEAD_BYTES};
@@ -100,6 +100,7 @@ impl<P: Platform> Host<P> {
             if !guest.ram.contains(start, bytes) {
                 return Err(LoadError::MemoryTooSmall { needed: end });
             }
+            check_place(segment.physical_address, segment.physical_end())?;
             // What the file does not have is zero, as all memory that was never touched.
             let part = Part {
                 offset: segment.file_offset,
@@ -210,6 +211,15 @@ impl<P: Platform> Host<P> {
         // Never touched memory follows: the final zero.
         self.copy_in(&mut guest.memory, COMMAND_LINE, line)?;
         self.copy_in(&mut guest.memory, ACPI, &acpi::tables(ACPI))?;
+        Ok(())
+    }
+}
+
+/// What is loaded where boot data go would be overwritten by them.
+const fn check_place(start: u64, end: u64) -> Result<(), LoadError> {
+    if Ram::meets_boot_data(start, end) {
+        Err(LoadError::InBootData { start, end })
+    } else {
         Ok(())
     }
 }

@@ -195,6 +195,34 @@ fn what_cannot_be_loaded_stops_nobody_else() {
     assert_eq!(held_of_bundle(&report), 0);
 }
 
+/// A kernel whose one page lies at `start`.
+fn kernel_at(start: u64) -> Vec<u8> {
+    let mut file = kernel(&[[1; 4096]], 0);
+    for at in [64 + 16, 64 + 24] {
+        file[at..at + 8].copy_from_slice(&start.to_le_bytes());
+    }
+    file
+}
+
+#[test]
+fn a_kernel_that_boot_data_would_overwrite_is_refused() {
+    let run = |start: u64| {
+        let program = vec![Op::Expect(start, ONES), hypercall(calls::FINISH, 0, 0, 0)];
+        let mut machine = Machine::new(vec![(guest("a"), program)]);
+        machine.kernel = kernel_at(start);
+        machine.run()
+    };
+    for (start, end) in [(0x9_7001, 0x9_8001), (0x9_d000, 0x9_e000), (0xf_f800, 0x10_0800)] {
+        let report = run(start);
+        let reason = format!(
+            "could not start: kernel has a segment at {start:#x}..{end:#x}, but 0x98000..0x100000 is for boot data"
+        );
+        assert_eq!(report.guest("a")["reason"], reason);
+        assert_eq!(report.outcome, Outcome::Failed);
+    }
+    assert_eq!(run(0x9_7000).guest("a")["reason"], "finished");
+}
+
 #[test]
 fn an_unaligned_kernel_is_copied() {
     // The segment's place in the file and in memory differ within the page.
