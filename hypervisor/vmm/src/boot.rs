@@ -133,6 +133,7 @@ impl<P: Platform> Hypervisor<P> {
         let header = read_header(&mut platform, boot.bundle)?;
         *config = read_config(&mut platform, boot.bundle, &header, config_bytes)?;
         let (bundle, reset) = (boot.bundle, boot.reset);
+        let config: &'static RunConfig<'static> = config;
         let frames = take_memory(boot, &header)?;
         platform.memory().zero_frame(frames.zero());
         let host = new_host(platform, frames, config);
@@ -155,13 +156,14 @@ impl<P: Platform> Hypervisor<P> {
             editor,
             slice,
             reset,
+            release_next: 0,
             short_since: None,
             has_quit: false,
         })
     }
 }
 
-fn new_host<P: Platform>(platform: P, frames: FramePool, config: &RunConfig<'_>) -> Host<P> {
+fn new_host<P: Platform>(platform: P, frames: FramePool, config: &'static RunConfig<'static>) -> Host<P> {
     let tsc_hz = config
         .tsc_hz
         .filter(|hz| *hz > 0)
@@ -169,6 +171,7 @@ fn new_host<P: Platform>(platform: P, frames: FramePool, config: &RunConfig<'_>)
     let cpuid = CpuidPolicy::new(|leaf, subleaf| platform.host_cpuid(leaf, subleaf), tsc_hz);
     Host {
         platform,
+        config,
         frames,
         cpuid,
         tsc_hz,
@@ -177,6 +180,7 @@ fn new_host<P: Platform>(platform: P, frames: FramePool, config: &RunConfig<'_>)
         attached: None,
         shows_output: config.is_interactive,
         failures: ArrayVec::new(),
+        failures_unlisted: 0,
         first_entry: None,
     }
 }

@@ -14,8 +14,9 @@ use pleat_types::{Platform, Tsc};
 
 /// How often the console is looked at when nothing else happens, in microseconds.
 const CONSOLE_POLL_US: u64 = 10_000;
-/// Batches of an ended guest's memory that go back between two time slices.
-const RELEASE_BATCHES: usize = 16;
+/// Between two time slices this fraction of one is spent on taking ended guests down, beside one batch: how
+/// many tables an ended guest has made must not matter to the others.
+const RELEASE_PART: u64 = 4;
 /// A guest that wakes leaves the runner at least this fraction of a slice: 100 µs of the usual one, so that
 /// timers of many guests cannot cut it to pieces.
 const SHORTEST_PART: u64 = 10;
@@ -59,6 +60,8 @@ pub struct Hypervisor<P: Platform> {
     pub(crate) slice: Tsc,
     /// When the machine came out of reset.
     pub(crate) reset: Tsc,
+    /// The guest that is taken down next, if it has ended.
+    pub(crate) release_next: usize,
     /// Since when there is a guest that waits for host memory.
     pub(crate) short_since: Option<Tsc>,
     /// A person or a script ended the run.
@@ -74,7 +77,7 @@ impl<P: Platform> Hypervisor<P> {
             self.host.wants_attention = false;
             self.poll_console();
             self.run_script(now);
-            self.release_ended();
+            self.release_ended(now);
             if self.is_over(now) {
                 return self.finish();
             }
@@ -243,14 +246,18 @@ impl<P: Platform> Hypervisor<P> {
         self.host.wants_attention = true;
     }
 
-    fn release_ended(&mut self) {
-        for slot in self.slots.iter_mut().filter(|slot| slot.guest.memory.is_dying()) {
-            for _ in 0..RELEASE_BATCHES {
-                if !self.host.release_step(slot) {
-                    break;
-                }
-            }
-        }
+    /// Takes an ended guest down for a while; the next one in the next turn.
+    fn release_ended(&mut self, now: Tsc) {
+        let is_dying = |slot: &Slot<P::Vcpu>| slot.guest.memory.is_dying();
+        let next = self.release_next.min(self.slots.len());
+        let (before, after) = self.slots.split_at_mut(next);
+        let mut dying = after.iter_mut().chain(before).filter(|slot| is_dying(slot));
+        let Some(slot) = dying.next() else {
+            return;
+        };
+        self.release_next = usize::from(slot.guest.id.0) + 1;
+        let end = now.after(Tsc(self.slice.0 / RELEASE_PART));
+        while self.host.release_step(slot) && self.host.platform.now() < end {}
     }
 
     fn is_over(&self, now: Tsc) -> bool {

@@ -184,9 +184,9 @@ impl FakePlatform {
         }
     }
 
-    /// Lets the clock catch up with what zeroing took.
+    /// Lets the clock catch up with what changes of memory took.
     fn catch_up(&mut self) {
-        self.now += std::mem::take(&mut self.memory.zeroing);
+        self.now += std::mem::take(&mut self.memory.spent);
     }
 
     fn step(&mut self, vcpu: &mut FakeVcpu) -> Option<Exit> {
@@ -302,7 +302,7 @@ impl Platform for FakePlatform {
         self.now = self.now.max(until.0);
     }
     fn now(&self) -> Tsc {
-        Tsc(self.now + self.memory.zeroing)
+        Tsc(self.now + self.memory.spent)
     }
     fn tsc_hz(&self) -> u64 {
         TSC_HZ

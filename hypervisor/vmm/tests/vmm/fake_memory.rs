@@ -4,6 +4,8 @@ use pleat_types::{FRAME_SIZE, FrameMemory, Hfn, Hpa};
 
 /// Ticks that it takes to zero a frame.
 const ZERO_TICKS: u64 = 10;
+/// Ticks that it takes to change an entry of a table.
+const ENTRY_TICKS: u64 = 1;
 
 /// What a frame holds; only what was written takes memory, so that a machine can have several GiB.
 #[derive(Clone)]
@@ -26,15 +28,15 @@ impl Content {
 
 pub struct FakeMemory {
     frames: Vec<Content>,
-    /// Ticks that zeroing took and that the clock has not been told of.
-    pub zeroing: u64,
+    /// Ticks that zeroing and changing tables took and that the clock has not been told of.
+    pub spent: u64,
 }
 
 impl FakeMemory {
     pub fn new(bytes: usize) -> Self {
         Self {
             frames: vec![Content::Old; bytes / FRAME_SIZE],
-            zeroing: 0,
+            spent: 0,
         }
     }
 
@@ -89,7 +91,7 @@ impl FrameMemory for FakeMemory {
     }
     fn zero_frame(&mut self, frame: Hfn) {
         self.frames[Self::index(frame)] = Content::Zero;
-        self.zeroing += ZERO_TICKS;
+        self.spent += ZERO_TICKS;
     }
     fn copy_frame(&mut self, from: Hfn, to: Hfn) {
         self.frames[Self::index(to)] = self.frames[Self::index(from)].clone();
@@ -120,6 +122,7 @@ impl FrameMemory for FakeMemory {
         self.word(table.base().get() + index as u64 * 8)
     }
     fn store_entry(&mut self, table: Hfn, index: usize, value: u64) {
+        self.spent += ENTRY_TICKS;
         self.write(
             Hpa::new(table.base().get() + index as u64 * 8),
             &value.to_le_bytes(),

@@ -2,6 +2,7 @@
 
 use crate::fake::{Op, exits};
 use crate::scenario::{Machine, Report, guest};
+use pleat_bundle::config::{Step, When};
 use pleat_types::{Exit, Gpr};
 
 /// Registers of the local APIC (SDM table 10-6), and what goes there.
@@ -84,4 +85,41 @@ fn guests_that_wake_all_the_time_do_not_cut_slices_to_pieces() {
             "{count} others: {ticks} ticks of {share}"
         );
     }
+}
+
+#[test]
+fn taking_guests_down_takes_little_of_each_slice() {
+    // A table for each 2 MiB.
+    const MIB: u64 = 256;
+    /// Entries that are looked at between two looks at the clock.
+    const BATCH: u64 = 4096;
+    let tables: Vec<Op> = (1..MIB / 2).map(|table| Op::Store(table << 21, 1)).collect();
+    let program = [tables, vec![Op::Spin(1000), Op::Jump(127)]].concat();
+    let mut guests = vec![(guest("busy"), vec![Op::Spin(100), Op::Jump(0)])];
+    let mut script = vec![];
+    for (name, kill) in [("a", "kill a"), ("b", "kill b"), ("c", "kill c"), ("d", "kill d")] {
+        let mut config = guest(name);
+        config.memory_bytes = MIB << 20;
+        guests.push((config, program.clone()));
+        script.push(Step {
+            when: When::Micros(2000),
+            command: kill,
+        });
+    }
+    let mut machine = Machine::new(guests);
+    machine.memory_bytes = 32 << 20;
+    machine.config.script.extend(script);
+    machine.config.for_ms = Some(RUN_MS);
+    let report = machine.run();
+    assert_eq!(report.guest("d")["reason"], "killed");
+    let last = report.platform.entries.iter().rposition(|entry| entry.0 != 0);
+    let alone = &report.platform.entries[last.expect("they ran")..];
+    let gaps: Vec<u64> = alone.windows(2).map(|pair| pair[1].1 - pair[0].2).collect();
+    let longest = gaps.iter().copied().max().expect("many entries");
+    assert!(longest <= SLICE_TICKS / 4 + BATCH * 2, "{longest} ticks");
+    let all: u64 = gaps.iter().sum();
+    assert!(
+        all > 4 * (MIB << 8),
+        "the clock counts what is taken down: {all} ticks"
+    );
 }
