@@ -17,6 +17,9 @@ use pleat_types::Tsc;
 const SCALE: u64 = 1 << 12;
 /// The largest weight that counts; a larger one would make a tick cost nothing.
 const WEIGHT_MAX: u32 = 4096;
+/// When the floor is this high everybody's virtual time is lowered: a guest of weight 1 reaches the end of
+/// 64 bits after 2^52 ticks, 17 days at 3 GHz, and then all would be equal for ever.
+const REBASE_AT: u64 = 1 << 60;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Readiness {
@@ -38,7 +41,8 @@ struct Entity {
 #[derive(Debug)]
 pub(crate) struct Scheduler {
     entities: ArrayVec<Entity, MAX_GUESTS>,
-    /// No ready guest has less than this; it only grows.
+    /// No ready guest that has been charged has less than this, save for its credit; it grows, except when
+    /// everybody's virtual time is lowered.
     floor: u64,
     picks: u64,
     credit: Tsc,
@@ -105,17 +109,31 @@ impl Scheduler {
         }
         let least = self.ready().map(|(_, entity)| entity.virtual_time).min();
         self.floor = self.floor.max(least.unwrap_or(0));
+        if self.floor >= REBASE_AT {
+            self.rebase();
+        }
     }
 
-    /// Puts a guest that gives its slice away behind every other ready guest of its time.
+    /// Lowers everybody's virtual time by the same, so that who runs when stays as it is. Who has waited
+    /// for so long that it would get below 0 is lifted when it wakes anyway: the credit stays below the floor.
+    fn rebase(&mut self) {
+        let lower_by = self.floor.saturating_sub(virtual_span(self.credit, 1));
+        self.floor -= lower_by;
+        for entity in &mut self.entities {
+            entity.virtual_time = entity.virtual_time.saturating_sub(lower_by);
+        }
+    }
+
+    /// Lets the next of the other ready guests go first: this one gets at least its virtual time, and
+    /// among equals the one that waited longest runs.
     pub(crate) fn yield_to_others(&mut self, index: usize) {
-        let latest = self
+        let next = self
             .ready()
             .filter(|(other, _)| *other != index)
             .map(|(_, entity)| entity.virtual_time)
             .min();
-        if let (Some(entity), Some(latest)) = (self.entities.get_mut(index), latest) {
-            entity.virtual_time = entity.virtual_time.max(latest);
+        if let (Some(entity), Some(next)) = (self.entities.get_mut(index), next) {
+            entity.virtual_time = entity.virtual_time.max(next);
         }
     }
 
@@ -224,6 +242,27 @@ mod tests {
             scheduler.charge(index, Tsc(SLICE));
         }
         assert!(runs[1] <= 52, "the sleeper caught up: {runs:?}");
+    }
+
+    #[test]
+    fn shares_outlast_64_bits_of_virtual_time() {
+        let mut scheduler = ready_with(&[1, 3]);
+        // In all 2^56 ticks, most of a year at 3 GHz; 64 bits are 2^52 ticks of a guest of weight 1.
+        let (span, mut runs) = (Tsc(1 << 40), [0u32; 2]);
+        for _ in 0..1 << 16 {
+            let index = scheduler.pick().expect("both are ready");
+            runs[index] += 1;
+            scheduler.charge(index, span);
+        }
+        assert!(runs[0].abs_diff(1 << 14) <= 2, "{runs:?}");
+        scheduler.wait(0);
+        for _ in 0..1 << 16 {
+            scheduler.charge(1, span);
+        }
+        scheduler.wake(0);
+        assert_eq!(scheduler.pick(), Some(0));
+        scheduler.charge(0, Tsc(2 * SLICE));
+        assert_eq!(scheduler.pick(), Some(1), "waiting has saved no time up");
     }
 
     #[test]
