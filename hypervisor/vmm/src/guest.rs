@@ -5,12 +5,12 @@ use crate::memory::GuestMemory;
 use crate::output::{EventName, Output};
 use crate::stop::Stop;
 use arrayvec::{ArrayString, ArrayVec};
-use pleat_bundle::config::GuestConfig;
+use pleat_bundle::config::{GuestConfig, MAX_STEPS, MAX_UNTIL};
 use pleat_devices::Board;
 use pleat_types::{Exit, GuestId, Hfn, Tsc};
 
-/// The most events of one guest that are kept.
-pub(crate) const EVENTS_MAX: usize = 24;
+/// The most events of one guest that are kept: as many as a run can wait for.
+pub(crate) const EVENTS_MAX: usize = MAX_UNTIL + MAX_STEPS;
 /// The most frames of one virtual processor.
 pub(crate) const VCPU_FRAMES_MAX: usize = 16;
 /// How many of the last exits a report shows.
@@ -33,12 +33,32 @@ pub(crate) enum Life {
     Ended(Stop),
 }
 
+/// Whether the run waits for an event: its end, or a step of its script.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Interest {
+    Awaited,
+    None,
+}
+
+/// What became of a reported event.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub(crate) enum Noted {
+    /// It is kept.
+    New,
+    /// It had been reported before: the first time counts.
+    Again,
+    /// There was no room for it.
+    Dropped,
+}
+
 /// An event that a guest reported.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reported {
     pub(crate) name: EventName,
     /// Ticks since the guest's first entry.
     pub(crate) ticks: Tsc,
+    pub(crate) interest: Interest,
 }
 
 /// Everything about a guest but its virtual processor, which handlers borrow beside it.
@@ -69,7 +89,10 @@ pub(crate) struct Guest {
     pub(crate) recent: [u8; LAST_EXITS],
     pub(crate) recent_at: usize,
     pub(crate) output: Output,
+    /// By name, with the first time. They stay over restarts: what a run waits for may happen in any boot.
     pub(crate) events: ArrayVec<Reported, EVENTS_MAX>,
+    /// Events that found no room.
+    pub(crate) events_dropped: u64,
     pub(crate) reason: Reason,
 }
 
@@ -101,6 +124,26 @@ impl Guest {
     /// Whether it has reported this event.
     pub(crate) fn has_reported(&self, event: &str) -> bool {
         self.events.iter().any(|reported| reported.name.as_str() == event)
+    }
+
+    /// Keeps an event. One that is awaited takes the place of another when all are taken, so there is always
+    /// room for it: no more than [`EVENTS_MAX`] can be awaited.
+    pub(crate) fn note_event(&mut self, event: Reported) -> Noted {
+        if self.has_reported(&event.name) {
+            return Noted::Again;
+        }
+        if event.interest == Interest::Awaited && self.events.is_full() {
+            let is_other = |kept: &Reported| kept.interest == Interest::None;
+            if let Some(index) = self.events.iter().rposition(is_other) {
+                self.events.remove(index);
+                self.events_dropped += 1;
+            }
+        }
+        if self.events.try_push(event).is_ok() {
+            return Noted::New;
+        }
+        self.events_dropped += 1;
+        Noted::Dropped
     }
 
     /// When its next timer fires, in host ticks.

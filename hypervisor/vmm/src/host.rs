@@ -1,15 +1,16 @@
 //! What all guests share: the board, its frames, the record stream and the console's output.
 
 use crate::frames::FramePool;
-use crate::guest::{Guest, Reported};
+use crate::guest::{EVENTS_MAX, Guest, Interest, Noted, Reported};
 use crate::output::{CHUNK, EventName, Printed};
 use crate::stream::Record;
 use arrayvec::{ArrayString, ArrayVec};
 use core::fmt::{self, Write};
+use pleat_bundle::config::{RunConfig, When};
 use pleat_devices::cpuid::CpuidPolicy;
 use pleat_types::{Platform, Tsc};
 
-/// The most failures that a run reports by text.
+/// The most failures that a run lists; the last one counts the rest once there are more.
 const FAILURES_MAX: usize = 12;
 /// An event with this name says that a guest's work went wrong.
 const WORK_FAILED: &str = "work-failed";
@@ -22,6 +23,7 @@ pub(crate) type Failure = ArrayString<120>;
 /// The host's side of everything.
 pub(crate) struct Host<P: Platform> {
     pub(crate) platform: P,
+    pub(crate) config: &'static RunConfig<'static>,
     pub(crate) frames: FramePool,
     pub(crate) cpuid: CpuidPolicy,
     pub(crate) tsc_hz: u64,
@@ -34,6 +36,8 @@ pub(crate) struct Host<P: Platform> {
     /// Output of all guests goes to the console, line by line with their names.
     pub(crate) shows_output: bool,
     pub(crate) failures: ArrayVec<Failure, FAILURES_MAX>,
+    /// Failures that the list's last entry stands for.
+    pub(crate) failures_unlisted: u64,
     pub(crate) first_entry: Option<Tsc>,
 }
 
@@ -46,26 +50,36 @@ impl<P: Platform> Host<P> {
     /// Notes that the run has failed.
     pub(crate) fn fail(&mut self, text: fmt::Arguments<'_>) {
         let mut failure = Failure::new();
-        // A text that is too long is cut.
-        let _ = failure.write_fmt(text);
-        if self.failures.try_push(failure).is_err() {
-            log::error!("one more failure: {failure}");
+        if self.failures.len() + 1 < FAILURES_MAX {
+            // A text that is too long is cut.
+            let _ = failure.write_fmt(text);
+        } else {
+            // A guest can fail as often as it likes: what is beyond the list is only counted.
+            self.failures_unlisted += 1;
+            self.failures.truncate(FAILURES_MAX - 1);
+            let _ = write!(failure, "{} more failures", self.failures_unlisted);
         }
+        // There is room: one less than the most are listed.
+        let _ = self.failures.try_push(failure);
     }
 
     /// A guest reports an event.
     pub(crate) fn report_event(&mut self, guest: &mut Guest, name: EventName) {
         let now = self.platform.now();
         let ticks = now.since(guest.first_entry.unwrap_or(now));
-        if guest.events.try_push(Reported { name, ticks }).is_err() {
-            log::warn!(
-                "guest `{}`: too many events, `{name}` is not kept",
-                guest.config.name
-            );
+        let interest = self.interest_in(guest, &name);
+        let noted = guest.note_event(Reported {
+            name,
+            ticks,
+            interest,
+        });
+        if noted == Noted::Dropped && guest.events_dropped == 1 {
+            let guest = guest.config.name;
+            log::warn!("guest `{guest}`: no more than {EVENTS_MAX} events are kept");
         }
         let record = self.record("event").text("guest", guest.config.name);
         record.text("event", &name).number("ticks", ticks.0).end();
-        if name.as_str() == WORK_FAILED {
+        if name.as_str() == WORK_FAILED && noted != Noted::Again {
             self.fail(format_args!(
                 "guest `{}` reported {WORK_FAILED}",
                 guest.config.name
@@ -73,6 +87,20 @@ impl<P: Platform> Host<P> {
         }
         guest.has_news = true;
         self.wants_attention = true;
+    }
+
+    fn interest_in(&self, guest: &Guest, name: &str) -> Interest {
+        let is_step = |when: &When<'_>| {
+            matches!(when, When::Event { guest: reporter, event }
+                if *reporter == guest.config.name && *event == name)
+        };
+        let is_awaited =
+            self.config.until.contains(&name) || self.config.script.iter().any(|step| is_step(&step.when));
+        if is_awaited {
+            Interest::Awaited
+        } else {
+            Interest::None
+        }
     }
 
     /// A guest prints.

@@ -102,6 +102,8 @@ impl<P: Platform> Hypervisor<P> {
         }
         let begin = self.host.platform.now();
         self.host.flush_output(&mut slot.guest);
+        // A new boot begins a new line. Its events stay: see [`Guest::events`].
+        slot.guest.output = Output::default();
         self.host.dismantle(slot);
         // Its memory goes back before it starts again, so that it starts with empty memory.
         while self.host.release_step(slot) {}
@@ -140,6 +142,7 @@ impl<P: Platform> Host<P> {
             recent_at: 0,
             output: Output::default(),
             events: ArrayVec::new(),
+            events_dropped: 0,
             reason: Reason::new(),
         }
     }

@@ -2,6 +2,7 @@
 #![allow(missing_docs, clippy::cast_possible_truncation)]
 
 mod console;
+mod events;
 mod fake;
 mod fake_memory;
 mod huge;
