@@ -146,8 +146,6 @@ impl<P: Platform> Host<P> {
             self.platform.console_write(guest.output.chunk());
         } else if self.shows_output && self.attached.is_none() {
             for line in guest.output.chunk().split_inclusive(|byte| *byte == b'\n') {
-                // Nobody attached to this guest: its escape sequences do not reach the terminal.
-                let plain = |byte: &u8| if byte.is_ascii_control() { b'.' } else { *byte };
                 let text: ArrayVec<u8, CHUNK> = line.trim_ascii_end().iter().map(plain).collect();
                 self.platform.console_write(b"\r");
                 self.platform.console_write(guest.config.name.as_bytes());
@@ -173,5 +171,14 @@ impl<P: Platform> Host<P> {
     pub(crate) fn micros(&self, micros: u64) -> Tsc {
         let ticks = u128::from(micros) * u128::from(self.tsc_hz) / 1_000_000;
         Tsc(u64::try_from(ticks).unwrap_or(u64::MAX))
+    }
+}
+
+/// A byte of a guest that nobody is attached to, for a terminal: none of its control sequences may get there.
+/// Those can begin with a byte above 0x7f, too (ECMA-48, 5.3: the C1 set, as U+0080 to U+009F in UTF-8).
+const fn plain(byte: &u8) -> u8 {
+    match *byte {
+        b'\t' | b' '..=b'~' => *byte,
+        _ => b'.',
     }
 }

@@ -1,6 +1,6 @@
 //! What a person at the console sees.
 
-use crate::fake::{Op, exits, print};
+use crate::fake::{Op, exits, out, print};
 use crate::scenario::{Machine, Report, guest};
 use pleat_types::Exit;
 
@@ -163,6 +163,29 @@ fn the_whole_record_is_what_the_types_say() {
         .sum();
     assert_eq!(host["frames_total"], sum);
     assert_eq!(report.guest("a")["event_ticks"].as_array().map(Vec::len), Some(1));
+}
+
+#[test]
+fn no_control_sequence_of_a_guest_gets_to_the_terminal() {
+    // U+009B is CSI in UTF-8, as a lone byte in 8-bit terminals; DEL, backspace and tab are controls, too.
+    let csi = [out(0x3f8, 0xc2), out(0x3f8, 0x9b), out(0x3f8, 0x9b)];
+    let program = [
+        print("a"),
+        csi.to_vec(),
+        print("2J\x7f\x08\tb\n"),
+        vec![exits(Exit::Hlt)],
+    ];
+    let mut machine = Machine::new(vec![(guest("a"), program.concat())]);
+    machine.config.is_interactive = true;
+    machine.config.for_ms = Some(1);
+    let report = machine.run();
+    let console = &report.platform.console;
+    let line = b"\ra| a...2J..\tb\r\n";
+    assert!(
+        console.windows(line.len()).any(|window| window == line),
+        "{console:?}"
+    );
+    assert!(console.is_ascii());
 }
 
 #[test]
