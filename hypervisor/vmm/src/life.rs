@@ -1,7 +1,7 @@
 //! The beginning and the end of guests.
 
 use crate::boot::Slot;
-use crate::guest::{Guest, Life, Reason};
+use crate::guest::{Guest, LAST_EXITS, Life, Reason};
 use crate::host::Host;
 use crate::loader::layout::Ram;
 use crate::loader::{Entry, LoadError};
@@ -9,7 +9,7 @@ use crate::memory::GuestMemory;
 use crate::output::Output;
 use crate::run::Hypervisor;
 use crate::stop::Stop;
-use arrayvec::ArrayVec;
+use arrayvec::{ArrayString, ArrayVec};
 use core::fmt::Write;
 use pleat_bundle::config::{GuestConfig, OnReboot};
 use pleat_devices::{Board, BoardConfig};
@@ -17,6 +17,22 @@ use pleat_types::{Exit, GuestId, Platform, Registers, Tsc, Vcpu};
 
 /// XCR0 after reset: the x87 state alone.
 const XCR0_AT_RESET: u64 = 1;
+/// Room for a line of a report.
+type ReportText = ArrayString<256>;
+/// The longest name of an exit.
+const EXIT_NAME_MAX: usize = {
+    let (mut longest, mut kind) = (0, 0);
+    while kind < Exit::KINDS {
+        if Exit::NAMES[kind].len() > longest {
+            longest = Exit::NAMES[kind].len();
+        }
+        kind += 1;
+    }
+    longest
+};
+// All of the last exits fit, each behind a space, and what is written before them.
+const _: () =
+    assert!("last exits:".len() + LAST_EXITS * (EXIT_NAME_MAX + 1) <= ReportText::new_const().capacity());
 
 impl<P: Platform> Hypervisor<P> {
     /// Makes all guests of the configuration, loads them and makes them ready to run.
@@ -138,7 +154,7 @@ impl<P: Platform> Host<P> {
             first_entry: None,
             ran: Tsc(0),
             exits: [0; Exit::KINDS],
-            recent: [u8::MAX; crate::guest::LAST_EXITS],
+            recent: [u8::MAX; LAST_EXITS],
             recent_at: 0,
             output: Output::default(),
             events: ArrayVec::new(),
@@ -235,7 +251,7 @@ impl<P: Platform> Host<P> {
         if let Some(vcpu) = &slot.vcpu {
             self.report_registers(guest, &vcpu.registers());
         }
-        let mut exits = Reason::new();
+        let mut exits = ReportText::new();
         for name in guest.last_exits() {
             let _ = write!(exits, " {name}");
         }
@@ -266,7 +282,7 @@ impl<P: Platform> Host<P> {
             .text("guest", guest.config.name)
             .format("text", text)
             .end();
-        let mut line = arrayvec::ArrayString::<200>::new();
+        let mut line = ReportText::new();
         let _ = line.write_fmt(text);
         self.platform.console_write(b"  ");
         self.platform.console_write(line.as_bytes());

@@ -101,6 +101,20 @@ fn a_mistake_of_ours_fails_the_run_too() {
 }
 
 #[test]
+fn a_report_names_the_last_exits_without_gaps() {
+    // The longest names: together longer than a reason may be.
+    let program = [
+        vec![exits(Exit::ControlRegister(CrAccess::WriteCr4(0))); 9],
+        vec![exits(Exit::TripleFault)],
+    ];
+    let report = Machine::new(vec![(guest("a"), program.concat())]).run();
+    let lines = report.of_kind("report");
+    let last = lines.last().expect("a line")["text"].as_str().expect("a text");
+    let expected = [Exit::ControlRegister(CrAccess::Other).name(); 7].join(" ");
+    assert_eq!(last, format!("last exits: {expected} triple-fault"));
+}
+
+#[test]
 fn instructions_that_are_not_there_raise_faults() {
     let program = vec![
         exits(Exit::UndefinedInstruction),
