@@ -120,6 +120,10 @@ impl Platform for Board {
         CONSOLE.lock().write(text);
     }
 
+    fn console_room(&self) -> usize {
+        CONSOLE.lock().room()
+    }
+
     fn stream_write(&mut self, bytes: &[u8]) {
         self.stream.write(bytes);
     }

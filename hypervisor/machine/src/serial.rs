@@ -70,6 +70,14 @@ impl Console {
         self.fill(port);
     }
 
+    /// How many bytes can be queued without loss; a newline takes two places.
+    pub fn room(&self) -> usize {
+        match self.port {
+            Some(_) => QUEUE - self.output.len(),
+            None => usize::MAX,
+        }
+    }
+
     /// The next byte that a person typed.
     pub fn read(&mut self) -> Option<u8> {
         self.input.pop_front()

@@ -106,6 +106,9 @@ pub trait Platform {
     fn console_input(&mut self) -> Option<u8>;
     /// Text for people (COM1). Never waits long: what does not fit is dropped and counted.
     fn console_write(&mut self, text: &[u8]);
+    /// How many bytes [`Platform::console_write`] takes now without dropping any; all where nobody listens.
+    /// Pleat counts on a queue of 16 KiB.
+    fn console_room(&self) -> usize;
     /// Bytes for programs: the record stream (port 0xE9 where it exists, else COM2). Waits if it must.
     fn stream_write(&mut self, bytes: &[u8]);
     /// Brings the hypervisor down in this way: it ends in a crash record.

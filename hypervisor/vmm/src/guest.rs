@@ -89,6 +89,8 @@ pub(crate) struct Guest {
     pub(crate) recent: [u8; LAST_EXITS],
     pub(crate) recent_at: usize,
     pub(crate) output: Output,
+    /// Bytes of its output that the people's console had no room for.
+    pub(crate) unshown: u64,
     /// By name, with the first time. They stay over restarts: what a run waits for may happen in any boot.
     pub(crate) events: ArrayVec<Reported, EVENTS_MAX>,
     /// Events that found no room.

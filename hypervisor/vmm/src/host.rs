@@ -16,6 +16,10 @@ const FAILURES_MAX: usize = 12;
 const WORK_FAILED: &str = "work-failed";
 /// The longest line that goes to the console at once.
 const CONSOLE_LINE: usize = 200;
+/// Room at the console that output of guests leaves to answers of commands: half of the board's queue.
+const CONSOLE_RESERVE: usize = 8 << 10;
+/// Once output was left out, it goes on when there is so much room, so that gaps are few and long.
+const CONSOLE_RESUME: usize = 12 << 10;
 
 /// The text of a failure.
 pub(crate) type Failure = ArrayString<120>;
@@ -145,16 +149,42 @@ impl<P: Platform> Host<P> {
         if self.attached == Some(usize::from(guest.id.0)) {
             self.platform.console_write(guest.output.chunk());
         } else if self.shows_output && self.attached.is_none() {
-            for line in guest.output.chunk().split_inclusive(|byte| *byte == b'\n') {
-                let text: ArrayVec<u8, CHUNK> = line.trim_ascii_end().iter().map(plain).collect();
-                self.platform.console_write(b"\r");
-                self.platform.console_write(guest.config.name.as_bytes());
-                self.platform.console_write(b"| ");
-                self.platform.console_write(&text);
-                self.platform.console_write(b"\r\n");
-            }
+            self.show_chunk(guest);
         }
         guest.output.clear_chunk();
+    }
+
+    /// Shows output of a guest that nobody is attached to, as far as it leaves room for answers of commands.
+    fn show_chunk(&mut self, guest: &mut Guest) {
+        self.show_gap(guest);
+        if guest.unshown > 0 || self.platform.console_room() < CONSOLE_RESERVE {
+            guest.unshown += guest.output.chunk().len() as u64;
+            return;
+        }
+        for line in guest.output.chunk().split_inclusive(|byte| *byte == b'\n') {
+            let text: ArrayVec<u8, CHUNK> = line.trim_ascii_end().iter().map(plain).collect();
+            self.platform.console_write(b"\r");
+            self.platform.console_write(guest.config.name.as_bytes());
+            self.platform.console_write(b"| ");
+            self.platform.console_write(&text);
+            self.platform.console_write(b"\r\n");
+        }
+    }
+
+    /// Says how much of a guest's output was left out, as soon as there is room for more.
+    pub(crate) fn show_gap(&mut self, guest: &mut Guest) {
+        if guest.unshown == 0 || self.attached.is_some() || self.platform.console_room() < CONSOLE_RESUME {
+            return;
+        }
+        let mut line = ArrayString::<CONSOLE_LINE>::new();
+        // A name and a number fit.
+        let _ = write!(
+            line,
+            "\r[{}: {} bytes not shown]\r\n",
+            guest.config.name, guest.unshown
+        );
+        self.platform.console_write(line.as_bytes());
+        guest.unshown = 0;
     }
 
     /// One line of an answer: to the console, and as a record.

@@ -157,6 +157,7 @@ impl<P: Platform> Host<P> {
             recent: [u8::MAX; LAST_EXITS],
             recent_at: 0,
             output: Output::default(),
+            unshown: 0,
             events: ArrayVec::new(),
             events_dropped: 0,
             reason: Reason::new(),

@@ -18,8 +18,11 @@ const BYTES_AT_ONCE: usize = 32;
 const PROMPT: &[u8] = b"> ";
 
 impl<P: Platform> Hypervisor<P> {
-    /// Looks at what was typed.
+    /// Looks at what was typed, and whether there is room again for what guests print.
     pub(crate) fn poll_console(&mut self) {
+        for slot in self.slots.iter_mut() {
+            self.host.show_gap(&mut slot.guest);
+        }
         for _ in 0..BYTES_AT_ONCE {
             let Some(byte) = self.host.platform.console_input() else {
                 return;

@@ -166,6 +166,39 @@ fn the_whole_record_is_what_the_types_say() {
 }
 
 #[test]
+fn a_guest_that_prints_without_end_leaves_room_for_answers() {
+    let text = print(&format!("{}\n", "x".repeat(99)).repeat(300));
+    let program = [text, vec![Op::Interrupts(true), exits(Exit::Hlt)]].concat();
+    let mut machine = Machine::new(vec![(guest("chatty"), program)]);
+    machine.config.is_interactive = true;
+    // A byte takes as long as on a line of 115,200 baud.
+    machine.console_ticks = 86_806;
+    machine.config.for_ms = Some(2000);
+    machine.config.script = [5000, 10_000]
+        .into_iter()
+        .map(|micros| pleat_bundle::config::Step {
+            when: pleat_bundle::config::When::Micros(micros),
+            command: "guests",
+        })
+        .collect();
+    let report = machine.run();
+    assert_eq!(report.platform.line.dropped, 0);
+    let console = String::from_utf8_lossy(&report.platform.console).into_owned();
+    assert_eq!(console.matches("guest            state").count(), 2, "{console}");
+    let lines = console.lines().filter(|line| line.contains("chatty| "));
+    let shown: usize = lines.map(|line| line.matches('x').count()).sum();
+    assert!((4000..9000).contains(&shown), "{shown}");
+    let gap = console
+        .rsplit("[chatty: ")
+        .next()
+        .and_then(|rest| rest.split_once(" bytes not shown]"));
+    let missing: usize = gap.expect("a gap").0.parse().expect("a number");
+    // Lines of a hundred bytes with their newlines.
+    assert_eq!(shown + missing / 100 * 99, 300 * 99);
+    assert_eq!(report.output("chatty").len(), 30_000, "programs get all of it");
+}
+
+#[test]
 fn no_control_sequence_of_a_guest_gets_to_the_terminal() {
     // U+009B is CSI in UTF-8, as a lone byte in 8-bit terminals; DEL, backspace and tab are controls, too.
     let csi = [out(0x3f8, 0xc2), out(0x3f8, 0x9b), out(0x3f8, 0x9b)];

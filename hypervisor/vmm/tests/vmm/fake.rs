@@ -156,12 +156,38 @@ impl Vcpu for FakeVcpu {
     }
 }
 
+/// The serial line of the console, with a queue of 16 KiB.
+#[derive(Clone, Debug, Default)]
+pub struct Line {
+    /// Ticks that it takes to send a byte; 0 for a line that takes any number at once.
+    pub ticks_per_byte: u64,
+    pub dropped: usize,
+    waiting: usize,
+    last: u64,
+}
+
+impl Line {
+    /// What fits into the queue, after sending what there was time for.
+    fn room(&mut self, now: u64) -> usize {
+        const QUEUE: usize = 16 << 10;
+        let Some(sent) = (now - self.last).checked_div(self.ticks_per_byte) else {
+            self.waiting = 0;
+            return usize::MAX;
+        };
+        self.last += sent * self.ticks_per_byte;
+        self.waiting = self.waiting.saturating_sub(sent as usize);
+        QUEUE - self.waiting
+    }
+}
+
 pub struct FakePlatform {
     pub memory: FakeMemory,
     pub now: u64,
     pub programs: Vec<Vec<Op>>,
     pub stream: Vec<u8>,
     pub console: Vec<u8>,
+    /// What the console took or dropped, and the bytes that still wait in its queue.
+    pub line: Line,
     pub has_huge_ept: bool,
     pub input: std::collections::VecDeque<u8>,
     /// Vectors that were delivered, by guest.
@@ -177,6 +203,7 @@ impl FakePlatform {
             programs,
             stream: vec![],
             console: vec![],
+            line: Line::default(),
             has_huge_ept: true,
             input: [].into(),
             delivered: vec![],
@@ -347,7 +374,13 @@ impl Platform for FakePlatform {
         self.input.pop_front()
     }
     fn console_write(&mut self, text: &[u8]) {
-        self.console.extend_from_slice(text);
+        let taken = text.len().min(self.line.room(self.now));
+        self.line.waiting += taken;
+        self.line.dropped += text.len() - taken;
+        self.console.extend_from_slice(&text[..taken]);
+    }
+    fn console_room(&self) -> usize {
+        self.line.clone().room(self.now)
     }
     fn stream_write(&mut self, bytes: &[u8]) {
         self.stream.extend_from_slice(bytes);

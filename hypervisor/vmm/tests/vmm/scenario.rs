@@ -78,6 +78,8 @@ pub struct Machine {
     pub initramfs: Option<Vec<u8>>,
     pub memory_bytes: usize,
     pub input: Vec<u8>,
+    /// Ticks that the console's line takes for a byte.
+    pub console_ticks: u64,
     /// Whether extended page tables can map 1 GiB.
     pub has_huge_ept: bool,
 }
@@ -99,6 +101,7 @@ impl Machine {
             initramfs: None,
             memory_bytes: 16 << 20,
             input: vec![],
+            console_ticks: 0,
             has_huge_ept: true,
         }
     }
@@ -142,6 +145,7 @@ impl Machine {
         platform.has_huge_ept = self.has_huge_ept;
         platform.memory.write(Hpa::new(BUNDLE), &bundle);
         platform.input = self.input.into();
+        platform.line.ticks_per_byte = self.console_ticks;
         let frames = self.memory_bytes as u64 / 4096;
         let records = Box::leak(vec![FrameRecord::RESERVED; frames as usize].into_boxed_slice());
         let regions = [
