@@ -2,7 +2,7 @@
 
 use crate::fake::{Op, exits, hypercall};
 use crate::scenario::{Machine, Report, guest};
-use pleat_bundle::config::{GuestConfig, Step, When};
+use pleat_bundle::config::{GuestConfig, Pages, Step, When};
 use pleat_types::{Exit, Gpr, hypercall as calls};
 
 /// Registers of the local APIC's timer (SDM table 10-6), and what goes there.
@@ -151,4 +151,44 @@ fn who_is_paused_is_not_stopped_for_want_of_memory() {
         report.guest("a")["reason"],
         "host out of memory: no guest can go on and free a frame"
     );
+}
+
+/// `filler` takes so many pages; then a guest that may have 2 MiB at once wants one page, in a GiB
+/// that has no table yet.
+fn one_wants_a_large_page(filler: u64) -> Report {
+    let mut config = sized("a", 2048, 100);
+    config.pages = Pages::Large;
+    let late = [
+        vec![Op::Spin(8_000_000), Op::Store(0x4000_0000, 1)],
+        sleep().to_vec(),
+    ]
+    .concat();
+    let mut machine = Machine::new(vec![
+        (config, late),
+        (
+            sized("filler", 16, 200),
+            [fill(filler), sleep().to_vec()].concat(),
+        ),
+    ]);
+    machine.memory_bytes = 8 << 20;
+    machine.config.for_ms = Some(100);
+    machine.run()
+}
+
+#[test]
+fn two_mib_without_a_frame_for_the_table_become_a_small_page() {
+    let few = 800;
+    let first = one_wants_a_large_page(few);
+    assert_eq!(first.guest("a")["large"], 1);
+    let free = first.stats()["host"]["frames_free"].as_u64().expect("a number");
+    // After this many there are 2 MiB left, and nothing else but a few frames.
+    let most = few + free;
+    let reports: Vec<Report> = (most - 8..most + 4).map(one_wants_a_large_page).collect();
+    let has_large = |report: &&Report| report.guest("a")["large"] == 1;
+    assert!(reports.iter().any(|report| has_large(&report)));
+    assert!(!reports.iter().all(|report| has_large(&report)));
+    for report in &reports {
+        assert_eq!(waits(report, "a"), 0, "{}", report.guest("a"));
+        assert_eq!(report.guest("a")["state"], "running");
+    }
 }
