@@ -1,7 +1,8 @@
-//! Writing files so that another xtask beside this one never reads half of one.
+//! Writing files so that whoever runs beside this, another xtask or another thread, never reads half of one.
 
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result};
 
@@ -13,7 +14,10 @@ pub fn write_new(file: &Path, content: &[u8]) -> Result<()> {
         .with_context(|| format!("{shown} has no directory"))?;
     fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
     let name = file.file_name().unwrap_or_default().to_string_lossy();
-    let partial = directory.join(format!(".{name}.{}", std::process::id()));
+    // Two threads may make the same file at the same time: each its own partial one, and the last rename stays.
+    static SERIAL: AtomicU64 = AtomicU64::new(0);
+    let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+    let partial = directory.join(format!(".{name}.{}.{serial}", std::process::id()));
     fs::write(&partial, content).with_context(|| format!("cannot write {}", partial.display()))?;
     fs::rename(&partial, file).with_context(|| format!("cannot write {shown}"))
 }
@@ -27,4 +31,29 @@ pub fn cached(file: &Path, make: impl FnOnce() -> Result<Vec<u8>>) -> Result<Vec
     let made = make()?;
     write_new(file, &made)?;
     Ok(made)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::write_new;
+
+    #[test]
+    fn many_threads_write_the_same_file() {
+        let directory = std::env::temp_dir().join(format!("xtask-files-{}", std::process::id()));
+        let file = directory.join("deep").join("file");
+        std::thread::scope(|scope| {
+            for byte in 0..8 {
+                let file = &file;
+                scope.spawn(move || {
+                    (0..50).for_each(|_| write_new(file, &[byte; 100]).expect("each write succeeds"))
+                });
+            }
+        });
+        let content = std::fs::read(&file).expect("the last one stays");
+        assert!(
+            content.len() == 100 && content.iter().all(|byte| *byte == content[0]),
+            "one whole content"
+        );
+        std::fs::remove_dir_all(directory).expect("the test made it");
+    }
 }
