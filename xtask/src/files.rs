@@ -45,7 +45,7 @@ mod tests {
             for byte in 0..8 {
                 let file = &file;
                 scope.spawn(move || {
-                    (0..50).for_each(|_| write_new(file, &[byte; 100]).expect("each write succeeds"))
+                    (0..50).for_each(|_| write_new(file, &[byte; 100]).expect("each write succeeds"));
                 });
             }
         });
