@@ -57,6 +57,10 @@ const UART_IRQ: u8 = 4;
 const RESET_CPU: u8 = 4;
 /// The keyboard controller's command to pulse the reset line.
 const PULSE_RESET: u8 = 0xfe;
+/// The status of a keyboard controller that is not there: all ones but bit 1, "input buffer full". Linux waits
+/// for that bit to fall, for up to 65,536 reads, before it asks for a reset (`kb_wait`). Bit 0, "output buffer
+/// full", stays set, by which its driver finds out that there is nothing (`i8042_flush`).
+const NO_KEYBOARD_CONTROLLER: u8 = 0xfd;
 /// At most so many interrupts in a second from one periodic timer.
 const TIMER_RATE_MAX: u64 = 50_000;
 /// A deadline farther away than this (49 years at 3 GHz) never comes. It also keeps the conversion to host
@@ -164,8 +168,9 @@ impl Board {
             }
             0x70 => self.rtc.selected(),
             0x71 => self.rtc.read(self.time(now)),
+            0x64 => NO_KEYBOARD_CONTROLLER,
             // No keyboard controller; 0x80 and 0xed are where delays are spent.
-            0x60 | 0x64 | 0x80 | 0xed => 0xff,
+            0x60 | 0x80 | 0xed => 0xff,
             _ => {
                 self.unknown_ports += 1;
                 0xff
