@@ -43,6 +43,15 @@ fn waits(report: &Report, guest: &str) -> u64 {
     report.guest(guest)["faults"]["waited"].as_u64().unwrap_or(0)
 }
 
+/// Runs these guests on a small machine, beside one that takes so many pages and sleeps for ever.
+fn run_beside_a_filler(mut guests: Vec<(GuestConfig<'static>, Vec<Op>)>, pages: u64) -> Report {
+    guests.push((sized("filler", 16, 200), [fill(pages), sleep().to_vec()].concat()));
+    let mut machine = Machine::new(guests);
+    machine.memory_bytes = 8 << 20;
+    machine.config.for_ms = Some(100);
+    machine.run()
+}
+
 /// `filler` takes so many pages and sleeps for ever; then two guests want a page and a table each.
 fn two_want_two_frames(filler: u64) -> Report {
     let late = [
@@ -50,17 +59,10 @@ fn two_want_two_frames(filler: u64) -> Report {
         sleep().to_vec(),
     ]
     .concat();
-    let mut machine = Machine::new(vec![
-        (sized("a", 8, 100), late.clone()),
-        (sized("b", 8, 100), late),
-        (
-            sized("filler", 16, 200),
-            [fill(filler), sleep().to_vec()].concat(),
-        ),
-    ]);
-    machine.memory_bytes = 8 << 20;
-    machine.config.for_ms = Some(100);
-    machine.run()
+    run_beside_a_filler(
+        vec![(sized("a", 8, 100), late.clone()), (sized("b", 8, 100), late)],
+        filler,
+    )
 }
 
 #[test]
@@ -163,16 +165,7 @@ fn one_wants_a_large_page(filler: u64) -> Report {
         sleep().to_vec(),
     ]
     .concat();
-    let mut machine = Machine::new(vec![
-        (config, late),
-        (
-            sized("filler", 16, 200),
-            [fill(filler), sleep().to_vec()].concat(),
-        ),
-    ]);
-    machine.memory_bytes = 8 << 20;
-    machine.config.for_ms = Some(100);
-    machine.run()
+    run_beside_a_filler(vec![(config, late)], filler)
 }
 
 #[test]
