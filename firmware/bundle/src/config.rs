@@ -29,10 +29,55 @@ pub struct RunConfig<'a> {
     pub is_interactive: bool,
     /// Length of a time slice in microseconds.
     pub slice_us: u32,
+    /// What the secrets of the domains are made from, where a run is to repeat; else from the processor's
+    /// random numbers.
+    pub seed: Option<u64>,
+    /// How equal pages are merged.
+    pub merge: MergeConfig,
     /// The guests.
     pub guests: ArrayVec<GuestConfig<'a>, MAX_GUESTS>,
     /// Console commands that run by themselves, in order of time.
     pub script: ArrayVec<Step<'a>, MAX_STEPS>,
+}
+
+/// How equal pages are merged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MergeConfig {
+    /// Whether the scanner runs from the start.
+    pub is_on: bool,
+    /// Instructions (ticks) in a second that the scanner may spend; `None`: by pressure and yield.
+    pub pace: Option<u64>,
+    /// The shortest time from one look at a guest's pages to the next, in microseconds: what is not written
+    /// for that long is calm.
+    pub epoch_us: u32,
+    /// Of the sampled pages of a 2 MiB mapping so many percent must be duplicates for it to be split. Half of it
+    /// in the soft state, a quarter in the hard and low ones.
+    pub split_percent: u8,
+    /// Bits of the hash that are used, at most 32. Less than 32 is for tests of collisions.
+    pub hash_bits: u8,
+}
+
+impl MergeConfig {
+    /// No scanner at all.
+    pub const OFF: Self = Self {
+        is_on: false,
+        pace: None,
+        epoch_us: 0,
+        split_percent: 100,
+        hash_bits: 32,
+    };
+}
+
+impl Default for MergeConfig {
+    fn default() -> Self {
+        Self {
+            is_on: true,
+            pace: None,
+            epoch_us: 200_000,
+            split_percent: 25,
+            hash_bits: 32,
+        }
+    }
 }
 
 /// One guest.
@@ -56,6 +101,18 @@ pub struct GuestConfig<'a> {
     pub pages: Pages,
     /// What a reboot by the guest does.
     pub on_reboot: OnReboot,
+    /// Whether its pages are merged.
+    pub merge: Merge,
+}
+
+/// Whether a guest's pages are merged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Merge {
+    /// With equal pages of its own and of others in its domain.
+    #[default]
+    On,
+    /// With none; nor do others merge with them.
+    Off,
 }
 
 /// With which pages a guest's memory is backed.

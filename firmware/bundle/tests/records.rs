@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use arrayvec::ArrayVec;
 use pleat_bundle::config::{
-    ConfigError, GuestConfig, MAX_GUESTS, OnReboot, Pages, RunConfig, Step, When, decode, encode,
+    ConfigError, GuestConfig, MAX_GUESTS, Merge, MergeConfig, OnReboot, Pages, RunConfig, Step, When, decode,
+    encode,
 };
 use pleat_bundle::handover::{
     BOOT_INFO_MAGIC, BUNDLE_BASE, BootInfo, HandoverError, MAX_REGIONS, MemoryRegion, REGION_RAM,
@@ -105,6 +106,7 @@ fn sample_config() -> RunConfig<'static> {
         domain: "a",
         pages: Pages::Large,
         on_reboot: OnReboot::Restart,
+        merge: Merge::Off,
     };
     let step = Step {
         when: When::Event {
@@ -119,6 +121,11 @@ fn sample_config() -> RunConfig<'static> {
         until: ["up", "work-ok"].into_iter().collect(),
         is_interactive: false,
         slice_us: 5000,
+        seed: Some(7),
+        merge: MergeConfig {
+            pace: Some(1_000_000),
+            ..MergeConfig::default()
+        },
         guests: std::iter::once(guest).collect(),
         script: std::iter::once(step).collect(),
     }

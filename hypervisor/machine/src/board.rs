@@ -75,6 +75,14 @@ impl Platform for Board {
         capability::has_huge_ept()
     }
 
+    fn has_dirty_log(&self) -> bool {
+        false
+    }
+
+    fn entropy(&mut self) -> u64 {
+        rdtsc()
+    }
+
     fn idle(&mut self, until: Tsc) {
         if until <= self.now() || CONSOLE.lock().has_input() {
             return;

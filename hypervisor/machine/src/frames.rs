@@ -5,7 +5,7 @@
 
 use arrayvec::ArrayVec;
 use core::sync::atomic::{AtomicU64, Ordering};
-use pleat_types::{FRAME_SIZE, FrameMemory, Hfn, Hpa};
+use pleat_types::{FRAME_SIZE, FrameMemory, FrozenFrame, Hfn, Hpa};
 
 /// The most separate ranges of memory.
 pub const MAX_RANGES: usize = 32;
@@ -84,6 +84,11 @@ impl FrameMemory for Frames {
     fn read_frame(&self, frame: Hfn, out: &mut [u8; FRAME_SIZE]) {
         // SAFETY: the frame was checked and `out` is its own memory.
         unsafe { core::ptr::copy_nonoverlapping(self.frame(frame), out.as_mut_ptr(), FRAME_SIZE) }
+    }
+
+    fn frozen<'a>(&'a self, frame: &'a FrozenFrame) -> &'a [u8; FRAME_SIZE] {
+        // SAFETY: the frame was checked, and as long as the value lives nobody writes to it.
+        unsafe { &*self.frame(frame.frame()).cast::<[u8; FRAME_SIZE]>() }
     }
 
     fn zero_frame(&mut self, frame: Hfn) {

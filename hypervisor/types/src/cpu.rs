@@ -1,5 +1,7 @@
 //! Access to the state of one virtual processor.
 
+use crate::Gfn;
+
 /// A general-purpose register, numbered as instructions encode it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
@@ -134,6 +136,10 @@ pub trait Vcpu {
     fn inject(&mut self, event: Event) -> Injection;
     /// Asks (or no longer asks) for an exit as soon as the guest can take an interrupt.
     fn set_interrupt_window(&mut self, wanted: bool);
+    /// Reports the pages that the processor has logged as newly dirty since the last call, in any order and
+    /// perhaps more than once, and empties the log. At most 512. Nothing where there is no such log
+    /// ([`crate::Platform::has_dirty_log`]).
+    fn take_dirty_log(&mut self, report: impl FnMut(Gfn));
     /// All registers, for a report.
     fn registers(&self) -> Registers;
 }

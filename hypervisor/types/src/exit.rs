@@ -130,6 +130,8 @@ pub enum Exit {
     /// #DB or #AC of the guest, which the machine has queued again: enter the guest as it is. They exit
     /// because a guest can nest them without end, which nothing but an exit interrupts (CVE-2015-5307).
     ReflectedException,
+    /// The page-modification log is full: take it ([`crate::Vcpu::take_dirty_log`]) and go on.
+    DirtyLogFull,
 }
 
 impl Exit {
@@ -164,6 +166,7 @@ impl Exit {
             Self::EntryFailed(_) => 18,
             Self::Other(_) => 19,
             Self::ReflectedException => 20,
+            Self::DirtyLogFull => 21,
         }
     }
 
@@ -174,7 +177,7 @@ impl Exit {
     pub const NAMES: [&'static str; NAMES.len()] = NAMES;
 }
 
-const NAMES: [&str; 21] = [
+const NAMES: [&str; 22] = [
     "external-interrupt",
     "timer",
     "interrupt-window",
@@ -196,4 +199,5 @@ const NAMES: [&str; 21] = [
     "entry-failed",
     "other",
     "reflected-exception",
+    "dirty-log-full",
 ];

@@ -1,7 +1,8 @@
 //! Ownership of host frames, as a type.
 //!
 //! The ledger and the extended page tables hand frames to each other without knowing each other. What
-//! passes between them is an [`OwnedFrame`]: it cannot be copied, so a frame is in one place only.
+//! passes between them is an [`OwnedFrame`]: it cannot be copied, so a frame is in one place only. A frame
+//! that several pages map is handed over as as many [`Share`]s.
 
 use crate::{Hfn, LARGE_FRAMES};
 
@@ -56,5 +57,52 @@ impl OwnedFrame {
     #[must_use]
     pub const fn size(&self) -> PageSize {
         self.size
+    }
+}
+
+/// One page's share in a frame that equal pages have in common: not `Copy`, so there are as many as there
+/// are mappings of the frame. No mapping of it is writable (rule 1).
+///
+/// Dropping one leaves its frame with a share too many, and so never free; the audit shows that.
+#[derive(PartialEq, Eq, Debug)]
+#[must_use = "a share that is dropped keeps its frame for ever"]
+pub struct Share {
+    frame: Hfn,
+}
+
+impl Share {
+    /// Claims a share. Only two may: the ledger when it adds one, and a page table for a leaf that it has
+    /// just taken out or made writable.
+    pub const fn claim(frame: Hfn) -> Self {
+        Self { frame }
+    }
+
+    /// The frame.
+    #[must_use]
+    pub const fn frame(&self) -> Hfn {
+        self.frame
+    }
+}
+
+/// Says that nobody can write to a frame as long as this value lives: every mapping of it is read-only and
+/// the translations that were not are flushed. So its bytes may be borrowed
+/// ([`crate::FrameMemory::frozen`]) and not only copied.
+#[derive(PartialEq, Eq, Debug)]
+pub struct FrozenFrame {
+    frame: Hfn,
+}
+
+impl FrozenFrame {
+    /// Vouches for a frame. Only two may: a page table for a leaf that it has write-protected, after the
+    /// flush; and whoever knows a frame to be shared or to be the zero frame.
+    #[must_use]
+    pub const fn claim(frame: Hfn) -> Self {
+        Self { frame }
+    }
+
+    /// The frame.
+    #[must_use]
+    pub const fn frame(&self) -> Hfn {
+        self.frame
     }
 }

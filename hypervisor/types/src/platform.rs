@@ -1,6 +1,6 @@
 //! What the machine gives to the layers above it.
 
-use crate::{Exit, FRAME_SIZE, GuestId, Hfn, Hpa, Vcpu};
+use crate::{Exit, FRAME_SIZE, FrozenFrame, GuestId, Hfn, Hpa, Vcpu};
 
 /// A point in time, or a span of it, in ticks of the time-stamp counter.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
@@ -40,6 +40,8 @@ pub struct CpuidResult {
 pub trait FrameMemory {
     /// Copies a whole frame out.
     fn read_frame(&self, frame: Hfn, out: &mut [u8; FRAME_SIZE]);
+    /// The bytes of a frame that nobody can write.
+    fn frozen<'a>(&'a self, frame: &'a FrozenFrame) -> &'a [u8; FRAME_SIZE];
     /// Fills a frame with zeros.
     fn zero_frame(&mut self, frame: Hfn);
     /// Copies one frame onto another.
@@ -90,6 +92,12 @@ pub trait Platform {
     fn flush(&mut self, eptp: u64);
     /// Whether extended page tables may map 1 GiB at once.
     fn has_huge_ept(&self) -> bool;
+    /// Whether the processor logs the pages whose dirty flag it sets (page-modification logging, SDM
+    /// 29.3.6), for [`Vcpu::take_dirty_log`] to read.
+    fn has_dirty_log(&self) -> bool;
+    /// A number that no guest can know or guess, from the processor's random number generator where it has
+    /// one. Emulated machines repeat it.
+    fn entropy(&mut self) -> u64;
     /// Sleeps until an interrupt, at the latest until `until`.
     fn idle(&mut self, until: Tsc);
     /// Now.

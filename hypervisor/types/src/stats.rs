@@ -46,19 +46,51 @@ pub struct HostStats<'a> {
     pub audit: &'a str,
 }
 
-/// Merging; all zero until it exists.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
-#[allow(missing_docs)] // the frozen names
+/// Merging. What is there now comes first, then counts since the start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
 pub struct MergeStats {
+    /// Frames that several pages have in common.
     pub shared: u64,
+    /// Pages that map one of these without needing a frame of their own: frames saved.
     pub sharing: u64,
+    /// Pages that map the zero frame.
     pub zero: u64,
+    /// Pages that were written again before they were calm, at the last look.
     pub volatile: u64,
+    /// Pages whose content was hashed.
     pub hashed: u64,
+    /// Pairs of pages that were compared byte by byte.
     pub compared: u64,
+    /// Pages that were mapped to a shared frame or the zero frame and gave their own back.
     pub merged: u64,
+    /// Shares that a write ended, by a copy or in place.
     pub broken: u64,
+    /// Ticks that all of this took, faults aside.
     pub instructions: u64,
+    /// Of `merged`, those that were all zeros.
+    pub merged_zero: u64,
+    /// Of `broken`, those whose last owner kept the frame.
+    pub broken_in_place: u64,
+    /// Compared pairs that differed though their hashes were equal.
+    pub collisions: u64,
+    /// Frames in the index.
+    pub indexed: u64,
+    /// Pages that found no room in the index.
+    pub index_full: u64,
+    /// Epochs of all guests.
+    pub epochs: u64,
+    /// Entries of page tables that were looked at.
+    pub swept: u64,
+    /// 2 MiB mappings whose pages were sampled.
+    pub sampled: u64,
+    /// 2 MiB mappings that were split because they held duplicates.
+    pub split: u64,
+    /// 2 MiB mappings that were put together again.
+    pub collapsed: u64,
+    /// Ticks in a second that may be spent now.
+    pub pace: u64,
+    /// Bytes of records for merging: the index and the lists of sharers.
+    pub metadata_bytes: u64,
 }
 
 /// The swap store; all zero until it exists.
@@ -95,6 +127,8 @@ pub struct GuestStats<'a> {
     pub huge: u64,
     pub faults: Counters<'a>,
     pub exits: Counters<'a>,
+    /// Of its pages, those that were written again before they were calm, at the last look.
+    pub volatile: u64,
     /// Ticks this guest spent on the processor, its exits included.
     pub instructions: u64,
     /// Ticks from the guest's first entry to each of its events, in the order of `events`.

@@ -10,7 +10,7 @@ use crate::scheduler::Scheduler;
 use crate::script::Script;
 use arrayvec::ArrayVec;
 use core::fmt;
-use pleat_bundle::config::{MAX_GUESTS, RunConfig};
+use pleat_bundle::config::{MAX_GUESTS, MergeConfig, RunConfig};
 use pleat_bundle::{BundleError, Header, PAGE_SIZE, SectionKind};
 use pleat_devices::cpuid::CpuidPolicy;
 use pleat_overcommit::ledger::{FrameRecord, Region};
@@ -107,6 +107,8 @@ impl<P: Platform> Storage<P> {
             until: ArrayVec::new_const(),
             is_interactive: false,
             slice_us: 0,
+            seed: None,
+            merge: MergeConfig::OFF,
             guests: ArrayVec::new_const(),
             script: ArrayVec::new_const(),
         },

@@ -27,7 +27,7 @@ impl<P: Platform> Cpu<'_, P> {
             Exit::TprBelowThreshold => self.tpr_below_threshold(),
             Exit::Hlt => self.halt(),
             Exit::CacheFlush => Resume::Next, // nothing behind us is not coherent
-            Exit::ReflectedException => Resume::Retry,
+            Exit::ReflectedException | Exit::DirtyLogFull => Resume::Retry,
             Exit::ExternalInterrupt => Resume::Leave,
             Exit::Pause => Resume::Yield,
             Exit::ControlRegister(access) => self.control_register(access),

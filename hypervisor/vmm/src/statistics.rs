@@ -90,6 +90,7 @@ fn guest_element<'p, P: Platform>(record: Record<'p, P>, guest: &Guest, index: u
             names: &Exit::NAMES,
             counts: &guest.exits,
         },
+        volatile: 0,
         instructions: guest.ran.0,
         event_ticks: &ticks,
         events: &events,

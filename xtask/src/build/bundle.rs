@@ -153,6 +153,9 @@ fn workload_ramdisk(session: &Session) -> Result<Vec<u8>> {
     initramfs::archive(&program, workload::INIT, &files)
 }
 
+/// From which the domains' secrets are made in an emulator, so that a run repeats.
+const SEED: u64 = 0x005e_ed0f_9134;
+
 fn run_config<'a>(
     scenario: &'a Scenario,
     options: BootOptions,
@@ -168,12 +171,15 @@ fn run_config<'a>(
         domain: &guest.domain,
         pages: guest.pages,
         on_reboot: guest.on_reboot,
+        merge: guest.merge,
     };
     let mut run = RunConfig {
         tsc_hz: options.tsc_hz,
         for_ms: scenario.for_ms,
         is_interactive: options.is_interactive,
         slice_us: scenario.machine.slice_us,
+        seed: options.tsc_hz.map(|_| SEED),
+        merge: scenario.merge,
         ..RunConfig::default()
     };
     let full = |what: &str| anyhow!("too many {what}");

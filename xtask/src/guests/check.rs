@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
-use pleat_bundle::config::{MAX_GUESTS, MAX_STEPS, MAX_UNTIL, OnReboot, Pages};
+use pleat_bundle::config::{MAX_GUESTS, MAX_STEPS, MAX_UNTIL, Merge, MergeConfig, OnReboot, Pages};
 use toml::Spanned;
 
 use super::check_expect::expect;
@@ -57,6 +57,7 @@ pub fn parse(text: &str, file: &Path, root: &Path) -> Checked<Scenario> {
             .iter()
             .map(|step| self::step(step, &names))
             .collect::<Checked<_>>()?,
+        merge: MergeConfig::default(),
         expect: raw.expect.as_ref().map(|raw| expect(raw, &names)).transpose()?,
         guests,
     })
@@ -222,6 +223,7 @@ impl Places<'_> {
                 choose("answer to a reboot", word, &reboots)
             })?
             .unwrap_or_default(),
+            merge: Merge::default(),
             kernel,
             name,
         })

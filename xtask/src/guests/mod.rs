@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 pub use check::read;
 pub use expect::{Bound, Expectation, GuestExpectation, Outcome};
-pub use pleat_bundle::config::{OnReboot, Pages};
+pub use pleat_bundle::config::{Merge, MergeConfig, OnReboot, Pages};
 pub use values::micros;
 
 /// A checked guests file.
@@ -34,6 +34,8 @@ pub struct Scenario {
     pub for_ms: Option<u64>,
     /// The run ends when every guest has reported these.
     pub until: Vec<String>,
+    /// How equal pages are merged.
+    pub merge: MergeConfig,
     /// The guests.
     pub guests: Vec<GuestSpec>,
     /// Console commands that run by themselves.
@@ -103,6 +105,8 @@ pub struct GuestSpec {
     pub pages: Pages,
     /// What a reboot does.
     pub on_reboot: OnReboot,
+    /// Whether its pages are merged.
+    pub merge: Merge,
 }
 
 /// What a guest boots.

@@ -1,6 +1,6 @@
 //! A virtual processor: its registers outside the VMCS, and access to those inside.
 
-use pleat_types::{Event, Gpr, GuestId, Hpa, Injection, Registers, Segment, SegmentName, Vcpu};
+use pleat_types::{Event, Gfn, Gpr, GuestId, Hpa, Injection, Registers, Segment, SegmentName, Vcpu};
 use x86::vmx::vmcs::control::PrimaryControls;
 
 use super::capability::Capabilities;
@@ -356,6 +356,8 @@ impl Vcpu for VirtualProcessor {
             make_current(self).write(field::PRIMARY_CONTROLS, controls);
         }
     }
+
+    fn take_dirty_log(&mut self, _report: impl FnMut(Gfn)) {}
 
     fn registers(&self) -> Registers {
         let vmcs = make_current(self);

@@ -2,7 +2,7 @@
 
 use crate::fake_memory::FakeMemory;
 use pleat_types::{
-    Access, CpuidResult, EptViolation, Event, Exit, FrameMemory, Gpa, Gpr, GuestId, Hfn, Hpa, Injection,
+    Access, CpuidResult, EptViolation, Event, Exit, FrameMemory, Gfn, Gpa, Gpr, GuestId, Hfn, Hpa, Injection,
     Platform, PortAccess, PortSize, Provocation, Registers, Tsc, Vcpu,
 };
 
@@ -147,6 +147,7 @@ impl Vcpu for FakeVcpu {
     fn set_interrupt_window(&mut self, wanted: bool) {
         self.window = wanted;
     }
+    fn take_dirty_log(&mut self, _report: impl FnMut(Gfn)) {}
     fn registers(&self) -> Registers {
         Registers {
             gprs: self.gprs,
@@ -322,6 +323,12 @@ impl Platform for FakePlatform {
     fn flush(&mut self, _eptp: u64) {}
     fn has_huge_ept(&self) -> bool {
         self.has_huge_ept
+    }
+    fn has_dirty_log(&self) -> bool {
+        false
+    }
+    fn entropy(&mut self) -> u64 {
+        0x5ec2e7
     }
     fn idle(&mut self, until: Tsc) {
         assert_ne!(until, Tsc::NEVER, "an endless sleep");

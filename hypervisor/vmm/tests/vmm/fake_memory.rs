@@ -1,6 +1,6 @@
 //! The memory of the fake machine.
 
-use pleat_types::{FRAME_SIZE, FrameMemory, Hfn, Hpa};
+use pleat_types::{FRAME_SIZE, FrameMemory, FrozenFrame, Hfn, Hpa};
 
 /// Ticks that it takes to zero a frame.
 const ZERO_TICKS: u64 = 10;
@@ -88,6 +88,9 @@ impl FakeMemory {
 impl FrameMemory for FakeMemory {
     fn read_frame(&self, frame: Hfn, out: &mut [u8; FRAME_SIZE]) {
         *out = *self.frame(frame);
+    }
+    fn frozen<'a>(&'a self, frame: &'a FrozenFrame) -> &'a [u8; FRAME_SIZE] {
+        self.frame(frame.frame())
     }
     fn zero_frame(&mut self, frame: Hfn) {
         self.frames[Self::index(frame)] = Content::Zero;

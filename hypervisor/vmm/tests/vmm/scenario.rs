@@ -2,7 +2,7 @@
 
 use crate::fake::{FakePlatform, Op, TSC_HZ};
 use pleat_bundle::SectionKind;
-use pleat_bundle::config::{GuestConfig, OnReboot, Pages, RunConfig, encode};
+use pleat_bundle::config::{GuestConfig, Merge, MergeConfig, OnReboot, Pages, RunConfig, encode};
 use pleat_bundle::write::BundleWriter;
 use pleat_overcommit::ledger::{FrameRecord, Region};
 use pleat_types::{FrameMemory, Hfn, Hpa, Tsc};
@@ -23,6 +23,7 @@ pub fn guest(name: &'static str) -> GuestConfig<'static> {
         domain: name,
         pages: Pages::Small,
         on_reboot: OnReboot::Stop,
+        merge: Merge::On,
     }
 }
 
@@ -30,6 +31,8 @@ pub fn run_config(guests: Vec<GuestConfig<'static>>) -> RunConfig<'static> {
     RunConfig {
         tsc_hz: Some(TSC_HZ),
         slice_us: 100,
+        seed: Some(1),
+        merge: MergeConfig::default(),
         guests: guests.into_iter().collect(),
         ..RunConfig::default()
     }
