@@ -160,6 +160,14 @@ pub enum When<'a> {
         /// The event's name.
         event: &'a str,
     },
+    /// Again and again.
+    Every {
+        /// Microseconds from one time to the next. A time that has passed before the command could run is not
+        /// made up for.
+        period_us: u64,
+        /// So many microseconds after the first guest's entry for the first time.
+        from_us: u64,
+    },
 }
 
 /// What is wrong with a configuration record.

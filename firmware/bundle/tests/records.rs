@@ -115,6 +115,13 @@ fn sample_config() -> RunConfig<'static> {
         },
         command: "kill a",
     };
+    let repeated = Step {
+        when: When::Every {
+            period_us: 50_000,
+            from_us: 2_000_000,
+        },
+        command: "stats",
+    };
     RunConfig {
         tsc_hz: Some(200_000_000),
         for_ms: None,
@@ -127,7 +134,7 @@ fn sample_config() -> RunConfig<'static> {
             ..MergeConfig::default()
         },
         guests: std::iter::once(guest).collect(),
-        script: std::iter::once(step).collect(),
+        script: [step, repeated].into_iter().collect(),
     }
 }
 

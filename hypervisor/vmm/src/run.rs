@@ -153,8 +153,9 @@ impl<P: Platform> Hypervisor<P> {
         }
     }
 
-    /// Until when this guest runs: for a slice, or until somebody else wakes, but then for a part that is
-    /// worth the switch.
+    /// Until when this guest runs: for a slice, or until somebody else wakes or a repeated command is due, but
+    /// then for a part that is worth the switch: a command that takes longer than its period leaves time to
+    /// guests.
     fn slice_end(&self, runner: usize, start: Tsc) -> Tsc {
         let least = start.after(Tsc(self.slice.0 / SHORTEST_PART));
         let others = self
@@ -163,16 +164,22 @@ impl<P: Platform> Hypervisor<P> {
             .enumerate()
             .filter(|(index, _)| *index != runner);
         let wake_up = others.map(|(_, slot)| slot.wake_up()).min();
-        let wake_up = wake_up.unwrap_or(Tsc::NEVER).max(least);
+        let wake_up = wake_up.unwrap_or(Tsc::NEVER).min(self.next_repeat()).max(least);
         start.after(self.slice).min(wake_up).min(self.next_appointment())
     }
 
-    /// When the script or the end of the run is due.
+    /// When a single step of the script or the end of the run is due.
     fn next_appointment(&self) -> Tsc {
         let step = self
             .script
             .next_due(self.host.first_entry, |micros| self.host.micros(micros));
         step.min(self.time_limit())
+    }
+
+    /// When the next repeated command of the script is due.
+    fn next_repeat(&self) -> Tsc {
+        self.script
+            .next_repeat(self.host.first_entry, |micros| self.host.micros(micros))
     }
 
     fn time_limit(&self) -> Tsc {
@@ -217,7 +224,8 @@ impl<P: Platform> Hypervisor<P> {
             return;
         }
         let timers = self.slots.iter().map(Slot::wake_up).min();
-        let wake_up = timers.unwrap_or(Tsc::NEVER).min(self.next_appointment());
+        let appointment = self.next_appointment().min(self.next_repeat());
+        let wake_up = timers.unwrap_or(Tsc::NEVER).min(appointment);
         let is_hopeless = wake_up == Tsc::NEVER && !self.config.is_interactive;
         if is_hopeless && !self.guests().any(|guest| guest.is_paused) {
             self.host.fail(format_args!(

@@ -11,5 +11,6 @@ mod loading;
 mod memory;
 mod random;
 mod scenario;
+mod script;
 mod shares;
 mod shortage;
