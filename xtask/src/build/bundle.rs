@@ -195,6 +195,10 @@ fn run_config<'a>(
         let when = match &step.when {
             When::Micros(micros) => config::When::Micros(*micros),
             When::Event { guest, event } => config::When::Event { guest, event },
+            When::Every { period_us, from_us } => config::When::Every {
+                period_us: *period_us,
+                from_us: *from_us,
+            },
         };
         run.script
             .try_push(Step {

@@ -5,14 +5,15 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
-use pleat_bundle::config::{MAX_GUESTS, MAX_STEPS, MAX_UNTIL, Merge, MergeConfig, OnReboot, Pages};
+use pleat_bundle::config::{MAX_GUESTS, MAX_STEPS, MAX_UNTIL, OnReboot, Pages};
 use toml::Spanned;
 
 use super::check_expect::expect;
+use super::check_merge::{guest_merge, merge};
+use super::check_script::step;
 use super::names::{PROCESSORS, check_name, choose};
 use super::{
-    Boot, GuestSpec, Initramfs, Kernel, LINUX_COMMAND_LINE, MachineKind, MachineSpec, Scenario, StepSpec,
-    When, raw, values,
+    Boot, GuestSpec, Initramfs, Kernel, LINUX_COMMAND_LINE, MachineKind, MachineSpec, Scenario, raw, values,
 };
 
 /// One mistake: where, and what is wrong and allowed.
@@ -55,9 +56,9 @@ pub fn parse(text: &str, file: &Path, root: &Path) -> Checked<Scenario> {
         script: raw
             .script
             .iter()
-            .map(|step| self::step(step, &names))
+            .map(|raw| step(raw, &names))
             .collect::<Checked<_>>()?,
-        merge: MergeConfig::default(),
+        merge: merge(&raw.merge)?,
         expect: raw.expect.as_ref().map(|raw| expect(raw, &names)).transpose()?,
         guests,
     })
@@ -223,7 +224,7 @@ impl Places<'_> {
                 choose("answer to a reboot", word, &reboots)
             })?
             .unwrap_or_default(),
-            merge: Merge::default(),
+            merge: guest_merge(&raw.merge)?,
             kernel,
             name,
         })
@@ -314,35 +315,6 @@ fn command_line(text: &str) -> Result<String, String> {
         return Err("a command line is one line of at most 2047 bytes".to_owned());
     }
     Ok(text.to_owned())
-}
-
-fn step(step: &Spanned<raw::Step>, guests: &[&str]) -> Checked<StepSpec> {
-    let raw = step.get_ref();
-    let when = match (&raw.at, &raw.on) {
-        (Some(time), None) => When::Micros(at(time, |text| values::micros(text))?),
-        (None, Some(event)) => at(event, |text| guest_event(text, guests))?,
-        _ => {
-            let message = "a [[script]] step has either `at = \"1.5s\"` or `on = \"guest:event\"`";
-            return Err((Some(step.span()), message.to_owned()));
-        }
-    };
-    let command = at(&raw.command, |text| match text.trim() {
-        "" => Err("the command is empty; the console's `help` lists what there is".to_owned()),
-        command => Ok(command.to_owned()),
-    })?;
-    Ok(StepSpec { when, command })
-}
-
-fn guest_event(text: &str, guests: &[&str]) -> Result<When, String> {
-    let Some((guest, event)) = text.split_once(':') else {
-        return Err(format!("`{text}` is no event of a guest; write \"guest:event\""));
-    };
-    known_guest(guest, guests)?;
-    check_name("an event", event)?;
-    Ok(When::Event {
-        guest: guest.to_owned(),
-        event: event.to_owned(),
-    })
 }
 
 pub(super) fn known_guest(name: &str, guests: &[&str]) -> Result<(), String> {

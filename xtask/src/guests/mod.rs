@@ -4,6 +4,8 @@
 
 mod check;
 mod check_expect;
+mod check_merge;
+mod check_script;
 mod expect;
 mod names;
 mod raw;
@@ -161,6 +163,13 @@ pub enum When {
         guest: String,
         /// The event.
         event: String,
+    },
+    /// Again and again.
+    Every {
+        /// Microseconds from one time to the next.
+        period_us: u64,
+        /// Microseconds after the first guest's entry for the first time.
+        from_us: u64,
     },
 }
 

@@ -15,6 +15,8 @@ pub struct File {
     #[serde(default)]
     pub run: Run,
     #[serde(default)]
+    pub merge: Merge,
+    #[serde(default)]
     pub guest: Vec<Spanned<Guest>>,
     #[serde(default)]
     pub script: Vec<Spanned<Step>>,
@@ -41,6 +43,16 @@ pub struct Run {
     pub until: Vec<Spanned<String>>,
 }
 
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Merge {
+    pub enabled: Option<bool>,
+    pub pace: Option<Spanned<String>>,
+    pub epoch: Option<Spanned<String>>,
+    pub split_at: Option<Spanned<String>>,
+    pub hash_bits: Option<Spanned<i64>>,
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Guest {
@@ -53,6 +65,7 @@ pub struct Guest {
     pub domain: Option<Spanned<String>>,
     pub pages: Option<Spanned<String>>,
     pub on_reboot: Option<Spanned<String>>,
+    pub merge: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -60,6 +73,8 @@ pub struct Guest {
 pub struct Step {
     pub at: Option<Spanned<String>>,
     pub on: Option<Spanned<String>>,
+    pub every: Option<Spanned<String>>,
+    pub from: Option<Spanned<String>>,
     pub command: Spanned<String>,
 }
 

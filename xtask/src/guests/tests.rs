@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Initramfs, Kernel, Scenario, When, check};
+use super::{Initramfs, Kernel, Merge, MergeConfig, Scenario, When, check};
 
 fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -104,6 +104,73 @@ fn a_full_file_is_read() {
 }
 
 #[test]
+fn merging_is_as_usual_unless_the_file_says_otherwise() {
+    let usual = parse(&with("weight = 1")).unwrap();
+    assert_eq!(
+        (usual.merge, usual.guests[0].merge),
+        (MergeConfig::default(), Merge::On)
+    );
+    let merge = |settings: &str| {
+        let text = with("merge = \"off\"") + "[merge]\n" + settings;
+        let scenario = parse(&text).unwrap();
+        assert_eq!(scenario.guests[0].merge, Merge::Off);
+        scenario.merge
+    };
+    let all = "enabled = false\npace = \"1.5M\"\nepoch = \"50ms\"\nsplit_at = \"40%\"\nhash_bits = 0\n";
+    let expected = MergeConfig {
+        is_on: false,
+        pace: Some(1_500_000),
+        epoch_us: 50_000,
+        split_percent: 40,
+        hash_bits: 0,
+    };
+    assert_eq!(merge(all), expected);
+    assert_eq!(merge("pace = \"auto\"\n"), MergeConfig::default());
+}
+
+#[test]
+fn mistakes_about_merging_say_what_is_allowed() {
+    let merge = |setting: &str| with("weight = 1") + "[merge]\n" + setting + "\n";
+    assert_mistake(&merge("pace = \"fast\""), 7, &["`fast`", "\"auto\"", "\"20M\""]);
+    assert_mistake(&merge("pace = \"0\""), 7, &["\"1k\"", "\"100G\""]);
+    assert_mistake(&merge("pace = 20"), 7, &["expected", "string"]);
+    assert_mistake(&merge("epoch = \"0ms\""), 7, &["\"1ms\" to \"1m\""]);
+    assert_mistake(&merge("epoch = \"2m\""), 7, &["\"1ms\" to \"1m\""]);
+    assert_mistake(&merge("epoch = \"often\""), 7, &["`often` is no time"]);
+    for wrong in ["25", "0%", "101%", "-1%", "1.5%", "%"] {
+        let setting = format!("split_at = \"{wrong}\"");
+        assert_mistake(&merge(&setting), 7, &[wrong, "\"1%\" to \"100%\""]);
+    }
+    assert_mistake(&merge("hash_bits = 33"), 7, &["33 bits", "0 to 32"]);
+    assert_mistake(&merge("hash_bits = -1"), 7, &["0 to 32"]);
+    assert_mistake(&merge("enabled = \"yes\""), 7, &["expected", "boolean"]);
+    assert_mistake(&merge("speed = 1"), 7, &["speed", "split_at"]);
+    assert_mistake(&with("merge = \"maybe\""), 5, &["`maybe`", "\"on\", \"off\""]);
+}
+
+#[test]
+fn commands_can_be_repeated() {
+    let script = |step: &str| with("weight = 1") + "[[script]]\n" + step + "\ncommand = \"stats\"\n";
+    let when = |step: &str| parse(&script(step)).unwrap().script[0].when.clone();
+    let every = |period_us, from_us| When::Every { period_us, from_us };
+    assert_eq!(when("every = \"50ms\""), every(50_000, 50_000));
+    assert_eq!(when("every = \"50ms\"\nfrom = \"2s\""), every(50_000, 2_000_000));
+    assert_mistake(&script("every = \"10us\""), 7, &["10us", "\"1ms\" to \"60m\""]);
+    assert_mistake(&script("every = \"2 h\""), 7, &["no time"]);
+    assert_mistake(
+        &script("every = \"1s\"\nat = \"2s\""),
+        6,
+        &["one of", "`every = "],
+    );
+    assert_mistake(&script("at = \"1s\"\nfrom = \"2s\""), 8, &["needs `every`"]);
+    assert_mistake(
+        &script("every = \"1s\"\nfrom = \"later\""),
+        8,
+        &["`later` is no time"],
+    );
+}
+
+#[test]
 fn unknown_keys_name_the_known_ones() {
     assert_mistake(
         &with("memroy = \"1M\""),
@@ -154,7 +221,7 @@ fn names_refer_to_guests_that_exist_once() {
     assert_mistake(&script("on = \"b:up\""), 7, &["no guest `b`", "there are: a"]);
     assert_mistake(&script("on = \"up\""), 7, &["guest:event"]);
     assert_mistake(&script("at = \"soon\""), 7, &["\"1.5s\""]);
-    assert_mistake(&script("at = \"1s\"\non = \"a:up\""), 6, &["either"]);
+    assert_mistake(&script("at = \"1s\"\non = \"a:up\""), 6, &["one of", "`at = "]);
     assert_mistake(&(with("weight = 1") + "[expect.guest.b]\n"), 6, &["no guest `b`"]);
 }
 

@@ -32,6 +32,20 @@ pub fn micros(text: &str) -> Result<u64, String> {
     decimal(number, scale).ok_or_else(wrong)
 }
 
+/// A count such as `20M`, `1.5k` or `3G`; units are powers of 1,000.
+pub fn count(text: &str) -> Result<u64, String> {
+    let wrong = || format!("`{text}` is no count; write a number with k, M or G, for example \"20M\"");
+    let (number, unit) = split(text).ok_or_else(wrong)?;
+    let scale = match unit {
+        "" => 1,
+        "k" => 1_000,
+        "M" => 1_000_000,
+        "G" => 1_000_000_000,
+        _ => return Err(wrong()),
+    };
+    decimal(number, scale).ok_or_else(wrong)
+}
+
 /// A decimal number times a power-of-ten-like scale, without rounding through floating point.
 fn decimal(number: &str, scale: u64) -> Option<u64> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
@@ -55,7 +69,7 @@ fn split(text: &str) -> Option<(&str, &str)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{bytes, micros};
+    use super::{bytes, count, micros};
 
     #[test]
     fn sizes_have_binary_units() {
@@ -74,6 +88,16 @@ mod tests {
         assert_eq!(micros("3m"), Ok(180_000_000));
         for wrong in ["", "s", "1.5", "1.5h", "-1s", "1.x s"] {
             assert!(micros(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn counts_have_decimal_units_and_fractions() {
+        assert_eq!(count("20M"), Ok(20_000_000));
+        assert_eq!(count("1.5k"), Ok(1_500));
+        assert_eq!(count("7"), Ok(7));
+        for wrong in ["", "k", "20m", "1K", "1MiB", "99999999999999G"] {
+            assert!(count(wrong).is_err(), "{wrong}");
         }
     }
 }
