@@ -14,6 +14,7 @@ mod clock;
 mod cpu;
 mod crash;
 mod frames;
+mod heap;
 mod interrupts;
 mod log_sink;
 mod paging;
@@ -32,6 +33,7 @@ pub use board::Board;
 pub use boot::{Boot, MemoryMap};
 pub use crash::on_panic;
 pub use frames::{FrameRange, Frames};
+pub use heap::BootHeap;
 pub use power::{Ending, power_off};
 pub use vmx::VirtualProcessor;
 

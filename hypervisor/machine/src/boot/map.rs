@@ -5,6 +5,7 @@ use pleat_bundle::handover::{BootInfo, REGION_RAM};
 use pleat_types::{FRAME_SIZE, Hfn, Hpa};
 
 use crate::frames::{FrameRange, MAX_RANGES};
+use crate::heap::BootHeap;
 use crate::paging;
 
 /// Memory below this is left alone: real-mode data of firmware, and room to start other processors.
@@ -165,6 +166,15 @@ impl MemoryMap {
         }
         // SAFETY: all records are initialised, and the frames are handed out once only.
         unsafe { core::slice::from_raw_parts_mut(records, count) }
+    }
+
+    /// Opens the heap of the boot with room for `bytes` bytes (see `heap`). There is one, so this is called
+    /// once.
+    pub fn claim_heap(&mut self, bytes: usize) -> BootHeap {
+        let count = bytes.div_ceil(FRAME_SIZE) as u64;
+        let first = self.place_metadata(count);
+        // SAFETY: the frames were just set aside, are RAM, mapped, and handed out once only.
+        unsafe { BootHeap::open(FrameRange { first, count }) }
     }
 }
 
