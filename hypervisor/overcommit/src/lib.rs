@@ -1,7 +1,7 @@
 //! The memory brain of Pleat: who owns which frame of the host, and who should.
 //!
-//! This crate knows no processor and no page-table entry. What is here so far is the [`ledger`]: one
-//! record for every frame, and the allocator over them.
+//! This crate knows no processor and no page-table entry. The [`ledger`] has one record for every frame, and
+//! the allocator over them. [`merge`] is the policy of merging: what to compare, with what, and how much of it.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -9,3 +9,4 @@
 extern crate std;
 
 pub mod ledger;
+pub mod merge;
