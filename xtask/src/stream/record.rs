@@ -1,6 +1,7 @@
 //! One line of the stream.
 
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 /// A line, understood as far as possible.
@@ -75,6 +76,16 @@ pub enum Kind {
         /// The record.
         record: Value,
     },
+    /// What a stretch of a guest's pages contains: too much for people, no transcript keeps it.
+    Pages {
+        /// The guest.
+        guest: String,
+        /// The number of the first page.
+        first: u64,
+        /// A word for each page: the hash of its content, 0 for a page of zeros.
+        #[serde(deserialize_with = "words")]
+        hashes: Vec<u64>,
+    },
     /// The run has ended.
     End {
         /// ok or failed.
@@ -107,6 +118,20 @@ impl Record {
     }
 }
 
+/// Words of 16 hexadecimal digits without anything between them.
+fn words<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u64>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let (words, rest) = text.as_bytes().as_chunks::<16>();
+    let word = |digits: &[u8; 16]| {
+        let digits = std::str::from_utf8(digits).map_err(D::Error::custom)?;
+        u64::from_str_radix(digits, 16).map_err(D::Error::custom)
+    };
+    if !rest.is_empty() {
+        return Err(D::Error::custom("a word is cut short"));
+    }
+    words.iter().map(word).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::{Kind, Record};
@@ -131,6 +156,27 @@ mod tests {
             r#"{"k":"out"}"#,
         ] {
             assert_eq!(Record::parse(raw).kind, Kind::Raw(raw.to_owned()));
+        }
+    }
+
+    #[test]
+    fn hashes_of_pages_are_words() {
+        let line =
+            |hashes: &str| format!(r#"{{"t":7,"k":"pages","guest":"a","first":64,"hashes":"{hashes}"}}"#);
+        let two = line("0000000000000000fedcba9876543210");
+        assert_eq!(
+            Record::parse(&two).kind,
+            Kind::Pages {
+                guest: "a".into(),
+                first: 64,
+                hashes: vec![0, 0xfedc_ba98_7654_3210]
+            }
+        );
+        for wrong in ["0", "fedcba987654321x", "fedcba9876543210f", "éfedcba98765432"] {
+            assert!(
+                matches!(Record::parse(&line(wrong)).kind, Kind::Raw(_)),
+                "{wrong}"
+            );
         }
     }
 }

@@ -64,6 +64,8 @@ impl Transcript {
                 self.guest(guest).measures.insert(name.clone(), *value);
             }
             Kind::Stats { record } => self.statistics = Some(record.clone()),
+            // Megabytes that only who asked for them wants.
+            Kind::Pages { .. } => {}
             Kind::End { outcome, failures } => {
                 self.end = Some(End {
                     outcome: outcome.clone(),

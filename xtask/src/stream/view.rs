@@ -75,8 +75,8 @@ impl<W: Write> View<W> {
                     .iter()
                     .for_each(|failure| self.line("pleat", failure, Color::Red));
             }
-            // The guest's own line is shown already; the record goes to --json.
-            Kind::Event { .. } | Kind::Stats { .. } => {}
+            // The guest's own line is shown already; the record goes to --json; hashes are for programs.
+            Kind::Event { .. } | Kind::Stats { .. } | Kind::Pages { .. } => {}
         }
         self.out.flush().ok();
     }
