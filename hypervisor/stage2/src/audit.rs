@@ -10,7 +10,7 @@ use crate::table::{Page, Stage2};
 /// Counts of one guest's pages. Mappings count by size, everything else in 4 KiB pages.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Counters {
-    /// 4 KiB mappings to frames of their own.
+    /// 4 KiB mappings to frames of their own, frozen ones too.
     pub unique: u64,
     /// 2 MiB mappings.
     pub large: u64,
@@ -18,6 +18,8 @@ pub struct Counters {
     pub huge: u64,
     /// 4 KiB mappings to the zero frame.
     pub zero: u64,
+    /// 4 KiB mappings to other frames that pages share.
+    pub shared: u64,
     /// Promised pages that were never touched.
     pub untouched: u64,
     /// Pages in the balloon.
@@ -35,6 +37,7 @@ impl Counters {
             large: 0,
             huge: 0,
             zero: 0,
+            shared: 0,
             untouched: 0,
             ballooned: 0,
             device: 0,
@@ -57,7 +60,7 @@ impl Counters {
     /// Pages that the guest was promised.
     #[must_use]
     pub const fn promised(&self) -> u64 {
-        self.owned_frames() + self.zero + self.untouched + self.ballooned
+        self.owned_frames() + self.zero + self.shared + self.untouched + self.ballooned
     }
 
     /// Counts `entries` more entries of this level.
@@ -90,7 +93,8 @@ impl Counters {
             Page::Ballooned => Some((&mut self.ballooned, level.frames())),
             Page::Device => Some((&mut self.device, level.frames())),
             Page::Zero => Some((&mut self.zero, level.frames())),
-            Page::Unique(_) => match level {
+            Page::Shared(_) => Some((&mut self.shared, level.frames())),
+            Page::Unique(_) | Page::Frozen(_) => match level {
                 Level::One => Some((&mut self.unique, 1)),
                 Level::Two => Some((&mut self.large, 1)),
                 Level::Three => Some((&mut self.huge, 1)),
@@ -112,6 +116,13 @@ pub enum Held {
         /// How much of it.
         size: PageSize,
     },
+    /// A share in a frame.
+    Share {
+        /// The page.
+        gfn: Gfn,
+        /// The frame.
+        frame: Hfn,
+    },
     /// A table.
     Table(Hfn),
 }
@@ -132,7 +143,7 @@ impl Stage2 {
         }
     }
 
-    /// A recount that reports every table, and every frame that a page owns, so that they can be
+    /// A recount that reports every table, and every frame that a page owns or shares, so that they can be
     /// compared with what the ledger has on record.
     pub fn inventory<M: TableMemory>(
         &self,
@@ -178,8 +189,12 @@ impl Stage2 {
             }
             let page = self.page(entry, level)?;
             counters.add(page, level, 1);
-            if let (Page::Unique(frame), Some(size)) = (page, level.page_size()) {
-                report(Held::Page { gfn, frame, size });
+            match (page, level.page_size()) {
+                (Page::Unique(frame) | Page::Frozen(frame), Some(size)) => {
+                    report(Held::Page { gfn, frame, size });
+                }
+                (Page::Shared(frame), _) => report(Held::Share { gfn, frame }),
+                _ => {}
             }
         }
         Ok(())

@@ -3,16 +3,20 @@
 //! This is the one place that knows them. An entry is decoded once, into an [`Entry`].
 //!
 //! ```text
-//!        63 ..... 12 | 11 .. 10 | 9 | 8 |  7   |  6  | 5..3 | 2 | 1 | 0
-//! table: table frame |          |   | A |  0   |          0 | X | W | R
-//! leaf:  frame       |          | D | A | 1(*) | IPAT | type | X | W | R      (*) not in a 4 KiB entry
-//! absent: 63 .. 6: handle, for compressed and swapped pages     | 5..3: kind | 0   0   0
+//!        63 |   62   | 61..57 | 56..53 |   52   | 51 .. 12 | 11..10 | 9 | 8 |  7   |  6   | 5..3 | 2 | 1 | 0
+//! table:  0 |      0 |      0 |      0 |      0 | frame    |      0 | 0 | A |    0 |    0 |    0 | 1 | 1 | 1
+//! leaf:   0 | frozen |      0 | owed   | shared | frame    |      0 | D | A | 1(*) | IPAT | type | 1 | W | 1
+//! absent: 63 .. 6: handle, for compressed and swapped pages                               | kind | 0   0   0
+//!                                                                          (*) not in a 4 KiB entry
 //! ```
 //!
 //! An entry whose three low bits are clear is not present and the processor ignores all the others
-//! (bit 63 matters only with EPT-violation #VE, which is not used). These 61 bits are ours.
+//! (bit 63 matters only with EPT-violation #VE, which is not used). These 61 bits are ours. Of a leaf the
+//! processor ignores bits 52 to 56 and 62: they say whose the frame is, and what merging knows of the page.
+//!
+//! Rule 1 is a matter of form: bit 52 or 62 together with W is malformed. So are D and `owed` with bit 52:
+//! nobody writes through a mapping that shares its frame.
 
-use bitflags::bitflags;
 use pleat_types::{Gfn, Hfn, PageSize};
 
 use crate::error::Bug;
@@ -21,29 +25,33 @@ use crate::error::Bug;
 pub const ENTRIES: usize = 512;
 /// Four levels translate 48 bits of guest-physical address.
 pub const GFN_LIMIT: u64 = 1 << 36;
+/// The most epochs that a page can owe.
+pub const CALM_OWED_MAX: u8 = 15;
 
+/// Reading and fetching. Writable without readable is a misconfiguration (SDM 29.3.3.1), execute-only needs
+/// a capability that we do not ask for.
+const READ_EXECUTE: u64 = 0b101;
+const WRITE: u64 = 1 << 1;
+const PRESENT: u64 = READ_EXECUTE | WRITE;
 const KIND_SHIFT: u32 = 3;
+/// Memory type write-back (6) in bits 5:3 of a leaf, and IPAT clear, so that the guest's PAT is honoured
+/// (SDM 29.3.7.2).
+const WRITE_BACK: u64 = 6 << 3;
 const LEAF: u64 = 1 << 7;
 const ACCESSED: u64 = 1 << 8;
 const DIRTY: u64 = 1 << 9;
 const FRAME: u64 = 0x000f_ffff_ffff_f000;
 const FRAME_SHIFT: u32 = 12;
-/// Memory type write-back (6) in bits 5:3 of a leaf, and IPAT clear, so that the guest's PAT is honoured
-/// (SDM 29.3.7.2).
-const WRITE_BACK: u64 = 6 << 3;
+const SHARED: u64 = 1 << 52;
+const CALM_OWED_SHIFT: u32 = 53;
+const CALM_OWED: u64 = (CALM_OWED_MAX as u64) << CALM_OWED_SHIFT;
+const FROZEN: u64 = 1 << 62;
 
-bitflags! {
-    /// What a mapping allows, and (as the bits are the same) what an access needs.
-    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-    pub struct Permissions: u64 {
-        /// Data reads.
-        const READ = 1 << 0;
-        /// Data writes.
-        const WRITE = 1 << 1;
-        /// Instruction fetches.
-        const EXECUTE = 1 << 2;
-    }
-}
+/// What varies in a leaf that owns its frame; the rest is one of the patterns below.
+const VARIABLE: u64 = FRAME | ACCESSED | DIRTY | CALM_OWED;
+const OWNED_LEAF: u64 = PRESENT | WRITE_BACK;
+const FROZEN_LEAF: u64 = READ_EXECUTE | WRITE_BACK | FROZEN;
+const SHARED_LEAF: u64 = READ_EXECUTE | WRITE_BACK | SHARED;
 
 /// The level of a table: its entries' reach.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -159,21 +167,56 @@ impl Absent {
             Self::Device => 3,
         }
     }
+
+    #[inline]
+    const fn of(kind: u64) -> Option<Self> {
+        match kind {
+            0 => Some(Self::Hole),
+            1 => Some(Self::Untouched),
+            2 => Some(Self::Ballooned),
+            3 => Some(Self::Device),
+            _ => None,
+        }
+    }
 }
 
-/// A mapping.
+/// Whose the frame of a leaf is. Only who owns it may write.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Backing {
+    /// This page's alone: readable, writable, executable.
+    Owned,
+    /// This page's alone, and write-protected while it is compared.
+    Frozen,
+    /// Other pages map it too, or it is the zero frame.
+    Shared,
+}
+
+impl Backing {
+    const fn bits(self) -> u64 {
+        match self {
+            Self::Owned => PRESENT,
+            Self::Frozen => READ_EXECUTE | FROZEN,
+            Self::Shared => READ_EXECUTE | SHARED,
+        }
+    }
+}
+
+/// A mapping. Large ones own their block; one that shares its frame is never dirty and owes nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Leaf {
     /// The first host frame.
     pub frame: Hfn,
     /// How much it maps.
     pub size: PageSize,
-    /// What it allows.
-    pub permissions: Permissions,
+    /// Whose the frame is, and so what the mapping allows.
+    pub backing: Backing,
     /// The guest has used it since this bit was last cleared.
     pub accessed: bool,
     /// The guest has written to it since this bit was last cleared.
     pub dirty: bool,
+    /// For how many epochs it has to stay unwritten until it is looked at (0 to [`CALM_OWED_MAX`]). 0: it
+    /// was, or it was never written.
+    pub calm_owed: u8,
 }
 
 /// One entry of a table, decoded.
@@ -190,75 +233,111 @@ pub enum Entry {
 impl Entry {
     /// The bits for the processor.
     #[must_use]
-    pub fn encode(self) -> u64 {
+    #[inline]
+    pub const fn encode(self) -> u64 {
         match self {
             Self::Absent(absent) => absent.kind() << KIND_SHIFT,
-            Self::Table(table) => (table.get() << FRAME_SHIFT) | Permissions::all().bits(),
+            Self::Table(table) => (table.get() << FRAME_SHIFT) | PRESENT,
             Self::Leaf(leaf) => leaf.encode(),
         }
     }
 
-    /// What the bits of an entry in a table of this level say.
+    /// What the bits of an entry in a table of this level say. Whatever this crate would not have written
+    /// is refused and not taken for something similar.
+    #[inline]
     pub fn decode(raw: u64, level: Level) -> Result<Self, Bug> {
-        let entry = Self::interpret(raw, level).ok_or(Bug::Malformed { raw, level })?;
-        // Whatever this crate would not have written is not taken for something similar. The processor
-        // sets A in entries that point to tables, too.
-        let expected = match entry {
-            Self::Table(_) => raw & !ACCESSED,
-            Self::Absent(_) | Self::Leaf(_) => raw,
-        };
-        if entry.encode() == expected {
-            Ok(entry)
+        if level != Level::One
+            && let Some(table) = table_of(raw)
+        {
+            return Ok(Self::Table(table));
+        }
+        let entry = if raw & PRESENT == 0 {
+            Absent::of(raw >> KIND_SHIFT).map(Self::Absent)
         } else {
-            Err(Bug::Malformed { raw, level })
-        }
-    }
-
-    fn interpret(raw: u64, level: Level) -> Option<Self> {
-        let permissions = Permissions::from_bits_truncate(raw);
-        if permissions.is_empty() {
-            return Absent::ALL
-                .into_iter()
-                .find(|kind| kind.kind() == raw >> KIND_SHIFT)
-                .map(Self::Absent);
-        }
-        let frame = Hfn::new((raw & FRAME) >> FRAME_SHIFT);
-        if level != Level::One && raw & LEAF == 0 {
-            return Some(Self::Table(frame));
-        }
-        // Writable or executable without readable is a misconfiguration (SDM 29.3.3.1), execute-only
-        // needs a capability that we do not ask for.
-        let size = level
-            .page_size()
-            .filter(|_| permissions.contains(Permissions::READ))?;
-        let accessed = raw & ACCESSED != 0;
-        let dirty = raw & DIRTY != 0;
-        Some(Self::Leaf(Leaf {
-            frame,
-            size,
-            permissions,
-            accessed,
-            dirty,
-        }))
-        .filter(|_| frame.get().is_multiple_of(size.frames()))
+            Leaf::decode(raw, level).map(Self::Leaf)
+        };
+        entry.ok_or(Bug::Malformed { raw, level })
     }
 }
 
 impl Leaf {
     /// The bits for the processor.
-    fn encode(self) -> u64 {
-        let mut raw = (self.frame.get() << FRAME_SHIFT) | WRITE_BACK | self.permissions.bits();
-        if self.size != PageSize::Small {
-            raw |= LEAF;
-        }
-        if self.accessed {
-            raw |= ACCESSED;
-        }
-        if self.dirty {
-            raw |= DIRTY;
-        }
-        raw
+    #[inline]
+    const fn encode(self) -> u64 {
+        let large = if matches!(self.size, PageSize::Small) {
+            0
+        } else {
+            LEAF
+        };
+        let accessed = if self.accessed { ACCESSED } else { 0 };
+        let dirty = if self.dirty { DIRTY } else { 0 };
+        let owed = ((self.calm_owed as u64) << CALM_OWED_SHIFT) & CALM_OWED;
+        let frame = self.frame.get() << FRAME_SHIFT;
+        frame | WRITE_BACK | self.backing.bits() | large | accessed | dirty | owed
     }
+
+    #[inline]
+    #[allow(clippy::cast_possible_truncation)] // four bits
+    fn decode(raw: u64, level: Level) -> Option<Self> {
+        let size = level.page_size()?;
+        let backing = match (raw & !VARIABLE, size) {
+            (OWNED_LEAF, PageSize::Small) => Backing::Owned,
+            (SHARED_LEAF, PageSize::Small) if raw & (DIRTY | CALM_OWED) == 0 => Backing::Shared,
+            (FROZEN_LEAF, PageSize::Small) => Backing::Frozen,
+            (fixed, PageSize::Large | PageSize::Huge) if fixed == OWNED_LEAF | LEAF => Backing::Owned,
+            _ => return None,
+        };
+        let frame = (raw & FRAME) >> FRAME_SHIFT;
+        let leaf = Self {
+            frame: Hfn::new(frame),
+            size,
+            backing,
+            accessed: raw & ACCESSED != 0,
+            dirty: raw & DIRTY != 0,
+            calm_owed: ((raw & CALM_OWED) >> CALM_OWED_SHIFT) as u8,
+        };
+        (frame & (size.frames() - 1) == 0).then_some(leaf)
+    }
+}
+
+/// The table that an entry above the lowest level points to. The processor sets A in such entries, too.
+#[inline]
+pub(crate) const fn table_of(raw: u64) -> Option<Hfn> {
+    if raw & !(FRAME | ACCESSED) == PRESENT {
+        Some(Hfn::new((raw & FRAME) >> FRAME_SHIFT))
+    } else {
+        None
+    }
+}
+
+/// Whether the entry is a leaf that owns its frame, or a link. A fast look, not a check.
+#[inline]
+pub(crate) const fn is_writable(raw: u64) -> bool {
+    raw & WRITE != 0
+}
+
+/// Whether a leaf that owns its frame was written, or owes epochs.
+#[inline]
+pub(crate) const fn is_unsettled(raw: u64) -> bool {
+    raw & (DIRTY | CALM_OWED) != 0
+}
+
+/// Whether a processor has used the entry.
+#[inline]
+pub(crate) const fn is_accessed(raw: u64) -> bool {
+    raw & ACCESSED != 0
+}
+
+/// The same entry, not used since.
+#[inline]
+pub(crate) const fn without_accessed(raw: u64) -> u64 {
+    raw & !ACCESSED
+}
+
+/// Whether two entries differ in nothing but what a processor sets.
+#[inline]
+pub(crate) const fn is_same_mapping(one: u64, other: u64) -> bool {
+    (one ^ other) & !(ACCESSED | DIRTY) == 0
 }
 
 /// The EPT pointer for a root table: write-back, four levels, accessed and dirty bits on (SDM 25.6.11).

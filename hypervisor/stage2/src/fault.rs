@@ -15,6 +15,12 @@ pub enum FaultAction {
         /// [`PageSize::Small`] where some of the 2 MiB around the page is mapped or something else.
         largest: PageSize,
     },
+    /// A write to a page that shares its frame: give it a copy ([`crate::Stage2::break_share_at`]), or the
+    /// frame itself when nobody else has a share in it ([`crate::Stage2::take_share_at`]).
+    BreakShare,
+    /// A write to a page that is being compared: enter again when it was thawed. Cannot be while the
+    /// processor that compares is the one that runs the guest.
+    Thaw,
     /// The guest took the page back from its balloon without saying so: make it untouched, and look
     /// again.
     Deflate,
@@ -38,7 +44,10 @@ impl Mapping {
             (Page::Untouched | Page::Zero, Access::Write) => FaultAction::MapUnique {
                 largest: self.largest(),
             },
-            (Page::Zero, Access::Read | Access::Fetch) | (Page::Unique(_), _) => FaultAction::Spurious,
+            (Page::Shared(_), Access::Write) => FaultAction::BreakShare,
+            (Page::Frozen(_), Access::Write) => FaultAction::Thaw,
+            (Page::Zero | Page::Shared(_) | Page::Frozen(_), Access::Read | Access::Fetch)
+            | (Page::Unique(_), _) => FaultAction::Spurious,
         }
     }
 

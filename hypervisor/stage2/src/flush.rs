@@ -12,7 +12,7 @@
 
 use arrayvec::ArrayVec;
 use core::mem;
-use pleat_types::{Hfn, OwnedFrame};
+use pleat_types::{Hfn, OwnedFrame, Share};
 
 /// How many frames one step of a long operation takes out before it wants a flush.
 pub const BATCH: usize = 64;
@@ -62,6 +62,8 @@ impl ProcessorSet {
 pub enum Retired {
     /// A frame, or block of frames, that a page of the guest owned.
     Frame(OwnedFrame),
+    /// The share that a page of the guest had in a frame.
+    Share(Share),
     /// A frame that was a table.
     Table(Hfn),
 }

@@ -1,4 +1,7 @@
-//! Which pages the guest has used: the accessed and dirty bits, read and cleared (SDM 29.3.5).
+//! Which pages the guest has used: the accessed bits, read and cleared (SDM 29.3.5).
+//!
+//! The dirty bits are read only: clearing them is up to the sweep ([`Stage2::sweep`]), which must not miss
+//! a write. A processor that sets D has set A as well, so nothing that was written goes unreported.
 
 use pleat_types::{Gfn, PageSize};
 
@@ -6,7 +9,7 @@ use crate::codec::{Entry, GFN_LIMIT, Leaf, Level};
 use crate::error::Bug;
 use crate::flush::PendingFlush;
 use crate::memory::TableMemory;
-use crate::table::Stage2;
+use crate::table::{Stage2, rewrite};
 
 /// A mapping that was used since the last harvest.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -15,7 +18,7 @@ pub struct Used {
     pub gfn: Gfn,
     /// Its size.
     pub size: PageSize,
-    /// It was written to, not only read.
+    /// It was written to since the last sweep.
     pub dirty: bool,
 }
 
@@ -25,14 +28,13 @@ pub struct Used {
 pub struct Harvest {
     /// Where the next step goes on; `None` when the range is done.
     pub next: Option<Gfn>,
-    /// Until this is done, a processor that holds a translation as accessed and dirty does not set the
-    /// bits again.
+    /// Until this is done, a processor that holds a translation as accessed does not set the bit again.
     pub pending: PendingFlush,
 }
 
 impl Stage2 {
     /// Looks at up to `budget` entries from `first` up to (not including) `end`, reports the mappings
-    /// that were used, and clears their bits.
+    /// that were used, and clears their accessed bits.
     pub fn harvest<M: TableMemory>(
         &self,
         memory: &mut M,
@@ -71,28 +73,21 @@ impl Stage2 {
         let place = self.walk(memory, at, Level::One)?;
         let gfn = place.level.first(at);
         let next = Gfn::new(gfn.get() + place.level.frames());
-        let Entry::Leaf(leaf) = place.entry else {
-            return Ok((None, next));
-        };
-        if !leaf.accessed && !leaf.dirty {
-            return Ok((None, next));
+        match place.entry {
+            Entry::Leaf(leaf) if leaf.accessed => {}
+            _ => return Ok((None, next)),
         }
-        let clean = Entry::Leaf(Leaf {
+        let used = rewrite(memory, place, |leaf| Leaf {
             accessed: false,
-            dirty: false,
             ..leaf
-        });
-        let old = memory.exchange(place.table, place.index, clean.encode());
-        match Entry::decode(old, place.level)? {
-            Entry::Leaf(old) => Ok((
-                Some(Used {
-                    gfn,
-                    size: old.size,
-                    dirty: old.dirty,
-                }),
-                next,
-            )),
-            Entry::Absent(_) | Entry::Table(_) => Err(Bug::WrongState(gfn)),
-        }
+        })?;
+        Ok((
+            Some(Used {
+                gfn,
+                size: used.size,
+                dirty: used.dirty,
+            }),
+            next,
+        ))
     }
 }

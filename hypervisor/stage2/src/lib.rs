@@ -13,6 +13,7 @@
 //!        |   +- leaf: Large                   2 MiB owned
 //!        |   +- table (level 1, 4 KiB an entry)
 //!        |       +- leaf, writable: Unique    owned by this page
+//!        |       +- leaf, read-only: Shared   with pages of this guest or others
 //!        |       +- leaf, read-only: Zero     the one zero frame
 //!        |       +- absent(untouched)
 //!        +- absent(device)
@@ -22,6 +23,10 @@
 //! it, so that the processor (and a test that rewinds the stores one by one) sees the old mapping or
 //! the new one, never something else. **No early reuse**: what an operation takes out is in a
 //! [`PendingFlush`] until the flush is done. An operation that fails has changed nothing.
+//!
+//! Sharing is safe by form: a mapping that shares its frame is another kind of entry than one that owns it,
+//! and there is no writable one of that kind. Who gives a frame to a page, or takes it, hands over an
+//! [`pleat_types::OwnedFrame`]; for a frame that pages share, each hands over a [`pleat_types::Share`].
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -38,17 +43,21 @@ mod map;
 mod memory;
 mod range;
 mod reshape;
+mod share;
+mod sweep;
 mod table;
 mod teardown;
 #[cfg(test)]
 mod tests;
 
 pub use audit::{Counters, Held};
-pub use codec::{Absent, ENTRIES, Entry, GFN_LIMIT, Leaf, Level, Permissions};
+pub use codec::{Absent, Backing, CALM_OWED_MAX, ENTRIES, Entry, GFN_LIMIT, Leaf, Level};
 pub use error::{Bug, Error, Refused};
 pub use fault::FaultAction;
 pub use flush::{BATCH, PendingFlush, ProcessorSet, Retired};
 pub use harvest::{Harvest, Used};
 pub use memory::TableMemory;
-pub use table::{Mapping, Page, Stage2};
+pub use share::Frozen;
+pub use sweep::{Calm, Sweep, Touched};
+pub use table::{Mapping, Page, Spot, Stage2};
 pub use teardown::Teardown;

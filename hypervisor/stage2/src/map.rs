@@ -1,21 +1,18 @@
 //! Giving a page something: the zero frame, a frame of its own, a large block; and taking it away.
 
-use pleat_types::{Gfn, Hfn, OwnedFrame, PageSize};
+use pleat_types::{Gfn, Hfn, OwnedFrame, PageSize, Share};
 
-use crate::codec::{Absent, Entry, Leaf, Level, Permissions};
+use crate::codec::{Absent, Backing, Entry, Leaf, Level};
 use crate::error::{Bug, Error, Refused};
 use crate::flush::{PendingFlush, Retired};
 use crate::memory::TableMemory;
-use crate::table::{Page, Place, Stage2, return_spares, take_spares};
+use crate::table::{Page, Place, Spot, Stage2, return_spares, take_spares};
 
 impl Stage2 {
     /// Untouched to Zero: a read-only mapping to the zero frame. Nothing was cached for an absent
     /// page (SDM 29.4.2), so no flush is due.
     pub fn map_zero<M: TableMemory>(&mut self, memory: &mut M, gfn: Gfn) -> Result<(), Error> {
-        let leaf = Entry::Leaf(small_leaf(
-            self.zero_frame(),
-            Permissions::READ | Permissions::EXECUTE,
-        ));
+        let leaf = Entry::Leaf(small_leaf(self.zero_frame(), Backing::Shared));
         self.change(memory, gfn, Level::One, leaf, |page| page == Page::Untouched)?;
         Ok(())
     }
@@ -37,9 +34,26 @@ impl Stage2 {
                 frame,
             });
         }
-        self.map_owned(memory, gfn, frame, |page| {
-            matches!(page, Page::Untouched | Page::Zero)
-        })
+        self.map_owned(memory, gfn, frame, is_without_frame)
+    }
+
+    /// [`Stage2::map_unique`] for a page that was found already.
+    pub fn map_unique_at<M: TableMemory>(
+        &mut self,
+        memory: &mut M,
+        spot: Spot,
+        frame: OwnedFrame,
+    ) -> Result<PendingFlush, Refused> {
+        let gfn = spot.gfn();
+        let small = if frame.size() == PageSize::Small {
+            self.place_of(memory, &spot).map_err(Error::Bug)
+        } else {
+            Err(Bug::WrongSize(gfn).into())
+        };
+        let new = Entry::Leaf(small_leaf(frame.first(), Backing::Owned));
+        let done =
+            small.and_then(|place| self.change_at(memory, place, gfn, Level::One, new, is_without_frame));
+        self.flush_after(done, frame)
     }
 
     /// 2 MiB, all untouched and with no table below, to Large.
@@ -62,8 +76,8 @@ impl Stage2 {
         self.map_block(memory, gfn, frame, PageSize::Huge)
     }
 
-    /// Takes a mapping of exactly this size away; the page becomes `to`. Its frame comes out of the
-    /// flush (the zero frame does not: it is nobody's).
+    /// Takes a mapping of exactly this size away; the page becomes `to`. Its frame, or its
+    /// share in one, comes out of the flush (the zero frame does not: it is nobody's).
     pub fn unmap<M: TableMemory>(
         &mut self,
         memory: &mut M,
@@ -77,10 +91,12 @@ impl Stage2 {
             return Err(Bug::WrongSize(gfn).into());
         }
         let page = self.page(place.entry, level)?;
-        let owned = match page {
-            Page::Unique(frame) => Some(OwnedFrame::claim(frame, size)),
+        let retired = match page {
+            Page::Unique(frame) => Some(Retired::Frame(OwnedFrame::claim(frame, size))),
+            Page::Shared(frame) => Some(Retired::Share(Share::claim(frame))),
             Page::Zero => None,
-            Page::Hole | Page::Untouched | Page::Ballooned | Page::Device => {
+            // Somebody reads the bytes of a frozen one.
+            Page::Frozen(_) | Page::Hole | Page::Untouched | Page::Ballooned | Page::Device => {
                 return Err(Bug::WrongState(gfn).into());
             }
         };
@@ -88,8 +104,8 @@ impl Stage2 {
         self.counters.remove(page, level, 1);
         self.counters.add(self.page(Entry::Absent(to), level)?, level, 1);
         let mut pending = self.flush_due();
-        if let Some(frame) = owned {
-            pending.retire(Retired::Frame(frame));
+        if let Some(retired) = retired {
+            pending.retire(retired);
         }
         Ok(pending)
     }
@@ -137,9 +153,15 @@ impl Stage2 {
     ) -> Result<PendingFlush, Refused> {
         let leaf = Leaf {
             size: frame.size(),
-            ..small_leaf(frame.first(), Permissions::all())
+            ..small_leaf(frame.first(), Backing::Owned)
         };
-        match self.change(memory, gfn, Level::of(frame.size()), Entry::Leaf(leaf), from) {
+        let done = self.change(memory, gfn, Level::of(frame.size()), Entry::Leaf(leaf), from);
+        self.flush_after(done, frame)
+    }
+
+    /// What is due after a frame was mapped in place of a page.
+    fn flush_after(&self, done: Result<Page, Error>, frame: OwnedFrame) -> Result<PendingFlush, Refused> {
+        match done {
             Ok(Page::Zero) => Ok(self.flush_due()),
             Ok(_) => Ok(self.nothing_to_flush()),
             Err(error) => Err(Refused { error, frame }),
@@ -159,12 +181,31 @@ impl Stage2 {
             return Err(Bug::Misaligned(gfn).into());
         }
         let place = self.walk(memory, gfn, level)?;
+        self.change_at(memory, place, gfn, level, new, from)
+    }
+
+    /// [`Stage2::change`] where the walk ended.
+    fn change_at<M: TableMemory>(
+        &mut self,
+        memory: &mut M,
+        place: Place,
+        gfn: Gfn,
+        level: Level,
+        new: Entry,
+        from: impl Fn(Page) -> bool,
+    ) -> Result<Page, Error> {
         let old = self.state_for(place, gfn, level)?;
         if !from(old) {
             return Err(Bug::WrongState(gfn).into());
         }
         // A mapping that could not be read back is refused here, before anything is stored.
-        self.page(new, level)?;
+        let page = self.page(new, level)?;
+        if place.level == level {
+            memory.store(place.table, place.index, new.encode());
+            self.counters.remove(old, level, 1);
+            self.counters.add(page, level, 1);
+            return Ok(old);
+        }
         let mut spares = take_spares(memory, place.level.rank() - level.rank())?;
         let outcome = self.install(memory, place, gfn, level, new, &mut spares);
         return_spares(memory, spares);
@@ -182,12 +223,19 @@ impl Stage2 {
     }
 }
 
-fn small_leaf(frame: Hfn, permissions: Permissions) -> Leaf {
+/// A page that a frame of its own can be given to.
+fn is_without_frame(page: Page) -> bool {
+    matches!(page, Page::Untouched | Page::Zero)
+}
+
+/// A mapping that nobody has used yet.
+pub(crate) fn small_leaf(frame: Hfn, backing: Backing) -> Leaf {
     Leaf {
         frame,
         size: PageSize::Small,
-        permissions,
+        backing,
         accessed: false,
         dirty: false,
+        calm_owed: 0,
     }
 }

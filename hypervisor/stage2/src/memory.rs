@@ -19,14 +19,18 @@ pub trait TableMemory {
     /// processor can know it and no flush is due.
     fn free_table(&mut self, table: Hfn);
 
-    /// Writes an entry and returns what it held before.
+    /// Writes an entry if it still holds `current`; else says what it holds.
     ///
-    /// The processor may set accessed and dirty bits between a load and a store. On one processor
-    /// nothing runs in between and this default is right; where other processors run the guest
-    /// meanwhile, the implementation must make it one locked operation, or dirty bits get lost.
-    fn exchange(&mut self, table: Hfn, index: usize, value: u64) -> u64 {
-        let old = self.load(table, index);
-        self.store(table, index, value);
-        old
+    /// The processor may set accessed and dirty bits between a load and a store. On one processor nothing
+    /// runs in between and this default is right; where other processors run the guest meanwhile, the
+    /// implementation must make it one locked operation, or dirty bits get lost.
+    fn compare_exchange(&mut self, table: Hfn, index: usize, current: u64, new: u64) -> Result<(), u64> {
+        match self.load(table, index) {
+            now if now == current => {
+                self.store(table, index, new);
+                Ok(())
+            }
+            now => Err(now),
+        }
     }
 }

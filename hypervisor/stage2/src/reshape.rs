@@ -2,15 +2,16 @@
 
 use pleat_types::{Gfn, Hfn, PageSize};
 
-use crate::codec::{ENTRIES, Entry, Leaf, Level, Permissions};
+use crate::codec::{Backing, ENTRIES, Entry, Leaf, Level};
 use crate::error::{Bug, Error};
 use crate::flush::{PendingFlush, Retired};
 use crate::memory::TableMemory;
-use crate::table::{Page, Place, Stage2};
+use crate::table::{ATTEMPTS, Page, Place, Stage2};
 
 impl Stage2 {
     /// Splits the large mapping that holds `gfn`: 2 MiB to 4 KiB pages, 1 GiB to 2 MiB pages. Every part
-    /// inherits the accessed and dirty bits, so no write is forgotten. No frame changes hands.
+    /// inherits the accessed and dirty bits, so no write is forgotten, and owes an epoch, so that it is
+    /// looked at for itself. No frame changes hands.
     ///
     /// The flush is due because a processor may hold the large translation and a small one at once,
     /// and set dirty bits through neither of them that anybody reads (SDM 29.3.5).
@@ -19,14 +20,10 @@ impl Stage2 {
         let (Entry::Leaf(whole), Some(below)) = (place.entry, place.level.below()) else {
             return Err(Bug::WrongSize(gfn).into());
         };
-        let size = below.page_size().ok_or(Bug::WrongSize(gfn))?;
         let table = memory.allocate_table().ok_or(Error::HostShort)?;
-        store_parts(memory, table, Leaf { size, ..whole });
-        let old = memory.exchange(place.table, place.index, Entry::Table(table).encode());
-        // Bits that a processor has set in the large entry since it was read.
-        match Entry::decode(old, place.level)? {
-            Entry::Leaf(late) if late != whole => store_parts(memory, table, Leaf { size, ..late }),
-            _ => {}
+        if let Err(bug) = link_parts(memory, place, below, table) {
+            memory.free_table(table);
+            return Err(bug.into());
         }
         self.counters.remove(Page::Unique(whole.frame), place.level, 1);
         self.counters
@@ -36,8 +33,8 @@ impl Stage2 {
     }
 
     /// Makes one 2 MiB mapping of 512 small ones that are all owned and lie one after another in an
-    /// aligned block of host memory. Accessed and dirty if one of them is. The table comes out of the
-    /// flush.
+    /// aligned block of host memory. Accessed and dirty if one of them is, and it owes as many epochs as
+    /// the one that owes most. The table comes out of the flush.
     ///
     /// No processor may run the guest meanwhile: a dirty bit set in the table after it was read here
     /// would be lost.
@@ -48,7 +45,7 @@ impl Stage2 {
         self.counters
             .remove(Page::Unique(whole.frame), Level::One, ENTRIES as u64);
         self.counters.add(Page::Unique(whole.frame), Level::Two, 1);
-        self.counters.remove_table(Level::One);
+        self.count_unlinked(Level::One);
         Ok(self.retire_table(table))
     }
 
@@ -69,7 +66,7 @@ impl Stage2 {
             return Err(Bug::WrongState(gfn).into());
         }
         memory.store(place.table, place.index, first.encode());
-        self.counters.remove_table(below);
+        self.count_unlinked(below);
         Ok(self.retire_table(table))
     }
 
@@ -85,7 +82,7 @@ impl Stage2 {
     /// The one mapping that 512 small ones make, if they do.
     fn whole_of<M: TableMemory>(&self, memory: &M, table: Hfn, gfn: Gfn) -> Result<Leaf, Bug> {
         let small = |index: usize| match Entry::decode(memory.load(table, index), Level::One)? {
-            Entry::Leaf(leaf) if leaf.permissions == Permissions::all() => Ok(leaf),
+            Entry::Leaf(leaf) if leaf.backing == Backing::Owned => Ok(leaf),
             _ => Err(Bug::WrongState(gfn)),
         };
         let first = small(0)?;
@@ -103,6 +100,7 @@ impl Stage2 {
             }
             whole.accessed |= leaf.accessed;
             whole.dirty |= leaf.dirty;
+            whole.calm_owed = whole.calm_owed.max(leaf.calm_owed);
         }
         // Owned, and so none of them is the zero frame: `page` says whether that holds for all.
         self.page(Entry::Leaf(first), Level::One)?;
@@ -116,10 +114,31 @@ impl Stage2 {
     }
 }
 
-/// Writes the 512 parts of a mapping; `part` is the first of them.
-fn store_parts<M: TableMemory>(memory: &mut M, table: Hfn, part: Leaf) {
-    for (index, number) in (0..ENTRIES).zip(0..) {
-        let frame = Hfn::new(part.frame.get() + number * part.size.frames());
-        memory.store(table, index, Entry::Leaf(Leaf { frame, ..part }).encode());
+/// Replaces a large leaf by a link to a table of its parts.
+fn link_parts<M: TableMemory>(memory: &mut M, place: Place, below: Level, table: Hfn) -> Result<(), Bug> {
+    let mut raw = place.raw;
+    let malformed = |raw| Bug::Malformed {
+        raw,
+        level: place.level,
+    };
+    for _ in 0..ATTEMPTS {
+        let (Entry::Leaf(whole), Some(size)) = (Entry::decode(raw, place.level)?, below.page_size()) else {
+            return Err(malformed(raw));
+        };
+        let part = Leaf {
+            size,
+            calm_owed: 1,
+            ..whole
+        };
+        for (index, number) in (0..ENTRIES).zip(0..) {
+            let frame = Hfn::new(part.frame.get() + number * size.frames());
+            memory.store(table, index, Entry::Leaf(Leaf { frame, ..part }).encode());
+        }
+        let link = Entry::Table(table).encode();
+        match memory.compare_exchange(place.table, place.index, raw, link) {
+            Ok(()) => return Ok(()),
+            Err(now) => raw = now,
+        }
     }
+    Err(malformed(raw))
 }

@@ -5,7 +5,7 @@ use arrayvec::ArrayVec;
 use pleat_types::{Gfn, Hfn};
 
 use crate::audit::Counters;
-use crate::codec::{self, Absent, ENTRIES, Entry, GFN_LIMIT, Leaf, Level, Permissions};
+use crate::codec::{self, Absent, Backing, ENTRIES, Entry, GFN_LIMIT, Leaf, Level};
 use crate::error::{Bug, Error};
 use crate::flush::{PendingFlush, ProcessorSet};
 use crate::memory::TableMemory;
@@ -31,6 +31,10 @@ pub enum Page {
     Zero,
     /// Mapped writable to a frame of its own: the frame of this very page, in a large mapping too.
     Unique(Hfn),
+    /// Mapped read-only to a frame that other pages may map, too.
+    Shared(Hfn),
+    /// Mapped to a frame of its own, and write-protected while its bytes are compared.
+    Frozen(Hfn),
 }
 
 /// What is known about a page, and how far around it the same entry reaches.
@@ -44,8 +48,10 @@ pub struct Mapping {
     pub level: Level,
     /// The guest has used it since this was last harvested (false for what is absent).
     pub accessed: bool,
-    /// The guest has written to it since this was last harvested.
+    /// The guest has written to it since this was last swept.
     pub dirty: bool,
+    /// For how many epochs it has to stay unwritten until merging looks at it.
+    pub calm_owed: u8,
 }
 
 impl Mapping {
@@ -59,9 +65,9 @@ impl Mapping {
     #[must_use]
     pub const fn frame(&self, stage2: &Stage2) -> Option<Hfn> {
         match self.page {
-            Page::Unique(frame) => Some(frame),
+            Page::Unique(frame) | Page::Shared(frame) | Page::Frozen(frame) => Some(frame),
             Page::Zero => Some(stage2.zero),
-            _ => None,
+            Page::Hole | Page::Untouched | Page::Ballooned | Page::Device => None,
         }
     }
 }
@@ -73,6 +79,8 @@ pub struct Stage2 {
     zero: Hfn,
     processors: ProcessorSet,
     pub(crate) counters: Counters,
+    /// How often a table was taken out: what was found before that may lie in none of them any more.
+    unlinked: u64,
 }
 
 /// Where a walk ended: an entry that is not a table, or one at the level that was asked for.
@@ -81,7 +89,34 @@ pub(crate) struct Place {
     pub table: Hfn,
     pub level: Level,
     pub index: usize,
+    pub raw: u64,
     pub entry: Entry,
+}
+
+/// A page that was found, so that what is done about it needs no second walk. It holds until these tables
+/// are changed; an operation that is given one reads the entry again and refuses it if it has changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Spot {
+    mapping: Mapping,
+    gfn: Gfn,
+    /// `None` for a number that no guest-physical address can have.
+    place: Option<Place>,
+    root: Hfn,
+    unlinked: u64,
+}
+
+impl Spot {
+    /// What is known about the page.
+    #[must_use]
+    pub const fn mapping(&self) -> &Mapping {
+        &self.mapping
+    }
+
+    /// The page.
+    #[must_use]
+    pub const fn gfn(&self) -> Gfn {
+        self.gfn
+    }
 }
 
 impl Stage2 {
@@ -95,6 +130,7 @@ impl Stage2 {
             zero,
             processors,
             counters: Counters::with_root(),
+            unlinked: 0,
         })
     }
 
@@ -124,21 +160,33 @@ impl Stage2 {
 
     /// The state of a page. A number that no guest-physical address can have is a hole.
     pub fn lookup<M: TableMemory>(&self, memory: &M, gfn: Gfn) -> Result<Mapping, Bug> {
-        if gfn.get() >= GFN_LIMIT {
-            let page = Page::Hole;
-            return Ok(Mapping {
-                page,
-                first: gfn,
-                level: Level::One,
-                accessed: false,
-                dirty: false,
-            });
-        }
-        let place = self.walk(memory, gfn, Level::One)?;
+        Ok(self.find(memory, gfn)?.mapping)
+    }
+
+    /// The state of a page and where it is written down: the one walk of a page fault.
+    #[inline]
+    pub fn find<M: TableMemory>(&self, memory: &M, gfn: Gfn) -> Result<Spot, Bug> {
+        let (mapping, place) = if gfn.get() < GFN_LIMIT {
+            let place = self.walk(memory, gfn, Level::One)?;
+            (self.mapping(place, gfn)?, Some(place))
+        } else {
+            (beyond(gfn), None)
+        };
+        Ok(Spot {
+            mapping,
+            gfn,
+            place,
+            root: self.root,
+            unlinked: self.unlinked,
+        })
+    }
+
+    #[inline]
+    fn mapping(&self, place: Place, gfn: Gfn) -> Result<Mapping, Bug> {
         let first = place.level.first(gfn);
-        let (accessed, dirty) = match place.entry {
-            Entry::Leaf(leaf) => (leaf.accessed, leaf.dirty),
-            Entry::Absent(_) | Entry::Table(_) => (false, false),
+        let (accessed, dirty, calm_owed) = match place.entry {
+            Entry::Leaf(leaf) => (leaf.accessed, leaf.dirty, leaf.calm_owed),
+            Entry::Absent(_) | Entry::Table(_) => (false, false, 0),
         };
         let page = match self.page(place.entry, place.level)? {
             Page::Unique(frame) => Page::Unique(Hfn::new(frame.get() + (gfn.get() - first.get()))),
@@ -150,10 +198,24 @@ impl Stage2 {
             level: place.level,
             accessed,
             dirty,
+            calm_owed,
         })
     }
 
+    /// The place of a spot, if it still holds what was found there.
+    #[inline]
+    pub(crate) fn place_of<M: TableMemory>(&self, memory: &M, spot: &Spot) -> Result<Place, Bug> {
+        let place = spot.place.ok_or(Bug::OutOfRange(spot.gfn))?;
+        let is_of_these = spot.root == self.root && spot.unlinked == self.unlinked;
+        if is_of_these && codec::is_same_mapping(memory.load(place.table, place.index), place.raw) {
+            Ok(place)
+        } else {
+            Err(Bug::WrongState(spot.gfn))
+        }
+    }
+
     /// Goes down to the entry for `gfn` at level `down_to`, or to where the tables end above it.
+    #[inline]
     pub(crate) fn walk<M: TableMemory>(&self, memory: &M, gfn: Gfn, down_to: Level) -> Result<Place, Bug> {
         if gfn.get() >= GFN_LIMIT {
             return Err(Bug::OutOfRange(gfn));
@@ -161,18 +223,21 @@ impl Stage2 {
         let (mut table, mut level) = (self.root, Level::Four);
         loop {
             let index = level.index(gfn);
-            let entry = Entry::decode(memory.load(table, index), level)?;
-            match (entry, level.below()) {
-                (Entry::Table(next), Some(below)) if level > down_to => (table, level) = (next, below),
-                _ => {
-                    return Ok(Place {
-                        table,
-                        level,
-                        index,
-                        entry,
-                    });
-                }
+            let raw = memory.load(table, index);
+            // A link first: it is what a walk meets three times in four.
+            if level > down_to
+                && let (Some(next), Some(below)) = (codec::table_of(raw), level.below())
+            {
+                (table, level) = (next, below);
+                continue;
             }
+            return Ok(Place {
+                table,
+                level,
+                index,
+                raw,
+                entry: Entry::decode(raw, level)?,
+            });
         }
     }
 
@@ -191,13 +256,16 @@ impl Stage2 {
         }
     }
 
-    /// Rule 1 in one place: the zero frame is mapped read-only and small, all others are owned.
+    /// The zero frame belongs to nobody: it is mapped as shared, and small. That no shared frame is writable
+    /// is a matter of the codec.
+    #[inline]
     fn leaf_page(&self, leaf: Leaf, level: Level) -> Result<Page, Bug> {
-        let is_writable = leaf.permissions.contains(Permissions::WRITE);
-        match (leaf.frame == self.zero, is_writable) {
-            (true, false) if level == Level::One => Ok(Page::Zero),
-            (false, true) => Ok(Page::Unique(leaf.frame)),
-            _ => Err(Bug::Malformed {
+        match (leaf.backing, leaf.frame == self.zero) {
+            (Backing::Owned, false) => Ok(Page::Unique(leaf.frame)),
+            (Backing::Shared, false) => Ok(Page::Shared(leaf.frame)),
+            (Backing::Shared, true) => Ok(Page::Zero),
+            (Backing::Frozen, false) => Ok(Page::Frozen(leaf.frame)),
+            (Backing::Owned | Backing::Frozen, true) => Err(Bug::Malformed {
                 raw: Entry::Leaf(leaf).encode(),
                 level,
             }),
@@ -216,6 +284,12 @@ impl Stage2 {
 
     pub(crate) const fn processors(&self) -> ProcessorSet {
         self.processors
+    }
+
+    /// Counts a table of this level that was taken out.
+    pub(crate) fn count_unlinked(&mut self, level: Level) {
+        self.counters.remove_table(level);
+        self.unlinked = self.unlinked.wrapping_add(1);
     }
 
     /// Puts `new` at level `target`, at or below `place`, and counts it. Where tables are missing on the
@@ -255,6 +329,43 @@ impl Stage2 {
             .remove(self.page(place.entry, place.level)?, target, 1);
         self.counters.add(self.page(new, target)?, target, 1);
         Ok(())
+    }
+}
+
+/// Of a leaf that nobody else changes meanwhile, a processor can set two bits: the first attempt to replace
+/// it can fail for one, the second for the other, the third cannot.
+pub(crate) const ATTEMPTS: usize = 3;
+
+/// Replaces a leaf by what `make` makes of it, without losing a bit that a processor sets meanwhile, and
+/// says what it was at that moment.
+pub(crate) fn rewrite<M: TableMemory>(
+    memory: &mut M,
+    place: Place,
+    mut make: impl FnMut(Leaf) -> Leaf,
+) -> Result<Leaf, Bug> {
+    let (mut raw, level) = (place.raw, place.level);
+    for _ in 0..ATTEMPTS {
+        let Entry::Leaf(leaf) = Entry::decode(raw, level)? else {
+            break;
+        };
+        let new = Entry::Leaf(make(leaf)).encode();
+        match memory.compare_exchange(place.table, place.index, raw, new) {
+            Ok(()) => return Ok(leaf),
+            Err(now) => raw = now,
+        }
+    }
+    Err(Bug::Malformed { raw, level })
+}
+
+/// What is known of a number beyond all guest-physical addresses.
+const fn beyond(gfn: Gfn) -> Mapping {
+    Mapping {
+        page: Page::Hole,
+        first: gfn,
+        level: Level::One,
+        accessed: false,
+        dirty: false,
+        calm_owed: 0,
     }
 }
 

@@ -1,6 +1,6 @@
 //! The end of a guest's tables, in steps of bounded work.
 
-use pleat_types::{Gfn, OwnedFrame};
+use pleat_types::{Gfn, OwnedFrame, Share};
 
 use crate::codec::{Absent, Entry, GFN_LIMIT, Level};
 use crate::error::Bug;
@@ -54,7 +54,7 @@ impl Teardown {
         self.at = Some(at);
         if at.get() >= GFN_LIMIT && pending.room() > 0 {
             pending.retire(Retired::Table(self.stage2.root()));
-            self.stage2.counters.remove_table(Level::Four);
+            self.stage2.count_unlinked(Level::Four);
             self.at = None;
         }
         Ok(Some(pending))
@@ -80,8 +80,12 @@ impl Teardown {
             memory.store(place.table, place.index, Entry::Absent(Absent::Hole).encode());
             stage2.counters.remove(page, place.level, 1);
         }
-        if let (Page::Unique(frame), Some(size)) = (page, place.level.page_size()) {
-            pending.retire(Retired::Frame(OwnedFrame::claim(frame, size)));
+        match (page, place.level.page_size()) {
+            (Page::Unique(frame) | Page::Frozen(frame), Some(size)) => {
+                pending.retire(Retired::Frame(OwnedFrame::claim(frame, size)));
+            }
+            (Page::Shared(frame), _) => pending.retire(Retired::Share(Share::claim(frame))),
+            _ => {}
         }
         let next = Gfn::new(place.level.first(at).get() + place.level.frames());
         for level in [Level::Two, Level::Three, Level::Four] {
@@ -104,7 +108,7 @@ fn unlink<M: TableMemory>(
     let place = stage2.walk(memory, at, level)?;
     if let (Entry::Table(table), Some(below)) = (place.entry, level.below()) {
         memory.store(place.table, place.index, Entry::Absent(Absent::Hole).encode());
-        stage2.counters.remove_table(below);
+        stage2.count_unlinked(below);
         pending.retire(Retired::Table(table));
     }
     Ok(())

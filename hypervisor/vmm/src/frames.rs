@@ -144,6 +144,8 @@ impl FramePool {
     /// Whether the ledger has on record what a guest's tables hold.
     pub(crate) fn is_on_record(&self, guest: GuestId, held: Held) -> bool {
         match held {
+            // Nothing shares a frame yet.
+            Held::Share { .. } => false,
             Held::Table(table) => self.ledger.state(table) == FrameState::Table(guest),
             Held::Page { gfn, frame, size } => {
                 self.ledger.state(frame) == FrameState::Guest(Owner { guest, gfn }, size)

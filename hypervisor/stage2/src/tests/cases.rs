@@ -174,11 +174,11 @@ impl TableMemory for Racing {
     fn free_table(&mut self, table: Hfn) {
         self.0.free_table(table);
     }
-    fn exchange(&mut self, table: Hfn, index: usize, value: u64) -> u64 {
-        self.0.set_bits(table, index, 0x300);
-        let old = self.0.load(table, index);
-        self.0.store(table, index, value);
-        old
+    fn compare_exchange(&mut self, table: Hfn, index: usize, current: u64, new: u64) -> Result<(), u64> {
+        if current & 7 == 7 {
+            self.0.set_bits(table, index, 0x300);
+        }
+        self.0.compare_exchange(table, index, current, new)
     }
 }
 

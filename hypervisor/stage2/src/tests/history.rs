@@ -139,6 +139,7 @@ impl World {
         let (mut held, mut tables) = (BTreeSet::new(), 0);
         let report = |item| match item {
             Held::Table(_) => tables += 1,
+            Held::Share { gfn, frame } => panic!("{gfn} shares {frame}"),
             Held::Page { gfn, frame, size } => {
                 let mapping = self.stage2.lookup(&self.memory, gfn).unwrap();
                 assert_eq!((mapping.page, mapping.first), (Page::Unique(frame), gfn));
@@ -198,6 +199,7 @@ impl World {
     fn take_back(&mut self, retired: Retired) {
         match retired {
             Retired::Table(table) => self.memory.release(table),
+            Retired::Share(share) => panic!("{share:?}"),
             Retired::Frame(frame) => {
                 let key = (frame.first().get(), frame.size());
                 assert!(self.owned.remove(&key), "{key:x?} given back twice");
@@ -370,9 +372,12 @@ fn check_owners(views: &Views) {
 }
 
 #[test]
-fn exchange_is_a_store() {
+fn an_exchange_stores_only_over_what_is_expected() {
     let mut memory = FakeMemory::default();
     let table = memory.allocate_table().unwrap();
     memory.store(table, 1, 8);
-    assert_eq!((memory.exchange(table, 1, 16), memory.load(table, 1)), (8, 16));
+    assert_eq!(memory.compare_exchange(table, 1, 0, 16), Err(8));
+    assert_eq!(memory.load(table, 1), 8);
+    assert_eq!(memory.compare_exchange(table, 1, 8, 16), Ok(()));
+    assert_eq!(memory.load(table, 1), 16);
 }

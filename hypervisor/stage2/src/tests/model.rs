@@ -146,7 +146,7 @@ impl Model {
 
     /// What a harvest reports, in order.
     pub fn used(&self) -> Vec<Used> {
-        let used = self.cells.iter().filter(|(_, cell)| cell.accessed || cell.dirty);
+        let used = self.cells.iter().filter(|(_, cell)| cell.accessed);
         used.map(|((gfn, size), cell)| Used {
             gfn: Gfn::new(*gfn),
             size: *size,
@@ -179,10 +179,7 @@ impl Model {
                 self.clear(gfn, to);
             }
             Op::Use(gfn, is_write) => self.touch(gfn, is_write)?,
-            Op::Harvest(_) => self
-                .cells
-                .values_mut()
-                .for_each(|cell| *cell = new_cell(cell.state)),
+            Op::Harvest(_) => self.cells.values_mut().for_each(|cell| cell.accessed = false),
         }
         Some(())
     }

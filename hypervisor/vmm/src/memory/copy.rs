@@ -18,7 +18,7 @@ impl<P: Platform> Host<P> {
         while !rest.is_empty() {
             let (piece, behind) = rest.split_at_mut(rest.len().min(FRAME_SIZE - at.frame_offset()));
             match self.lookup(memory, at.gfn())?.page {
-                Page::Unique(frame) => {
+                Page::Unique(frame) | Page::Shared(frame) | Page::Frozen(frame) => {
                     let from = frame.base().checked_add(at.frame_offset() as u64);
                     self.platform
                         .memory()

@@ -204,6 +204,7 @@ impl<P: Platform> Host<P> {
                     Ok(()) => continue,
                     failed => failed,
                 },
+                FaultAction::BreakShare | FaultAction::Thaw => return Fault::Bug("a page that nothing shares"),
                 FaultAction::Device => return Fault::Device,
                 FaultAction::Hole => return Fault::Hole,
             };
@@ -346,6 +347,8 @@ impl<P: Platform> Host<P> {
         for retired in pending.settle(|eptp| self.platform.flush(eptp)) {
             match retired {
                 Retired::Frame(frame) => self.frames.release(frame),
+                // Nothing shares a frame yet; one that is dropped shows in the audit.
+                Retired::Share(_) => {}
                 Retired::Table(table) => self.frames.release_table(table),
             }
         }
