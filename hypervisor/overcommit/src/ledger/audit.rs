@@ -63,14 +63,14 @@ impl Ledger<'_> {
             State::Tail => false,
             _ => order == 0,
         };
-        if !is_possible {
+        if !is_possible || !record.is_regular() {
             return Err(Corruption::BadRecord(hfn));
         }
-        let frames = 1_u32 << order;
+        let (frames, tail) = (1_u32 << order, FrameRecord::single(State::Tail));
         let tails = frame
             .checked_add(frames)
             .and_then(|end| self.records.get(at(frame) + 1..at(end)));
-        let is_whole = tails.is_some_and(|tails| tails.iter().all(|tail| tail.is(State::Tail)));
+        let is_whole = tails.is_some_and(|tails| tails.iter().all(|other| *other == tail));
         if !frame.is_multiple_of(frames) || !is_whole {
             return Err(Corruption::BrokenBlock(hfn));
         }

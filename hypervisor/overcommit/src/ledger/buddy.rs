@@ -41,9 +41,21 @@ impl Buddy {
         self.blocks[usize::from(order)]
     }
 
-    /// Takes a block out; its records are all Tail afterwards, for the caller to fill in the first.
+    /// Takes a block out, for the caller to fill in its first record; the others are all Tail.
+    #[inline]
     pub(super) fn take(&mut self, records: &mut [FrameRecord], order: u8) -> Option<u32> {
-        let larger = (order..=MAX_ORDER).find(|order| self.head(*order) != NONE)?;
+        let block = self.head(order);
+        match records.get(at(block)) {
+            Some(first) => self.remove_first(records, first.next(), order),
+            None => return self.take_larger(records, order),
+        }
+        Some(block)
+    }
+
+    /// Takes a block out of one of a larger order.
+    #[inline(never)]
+    fn take_larger(&mut self, records: &mut [FrameRecord], order: u8) -> Option<u32> {
+        let larger = (order + 1..=MAX_ORDER).find(|order| self.head(*order) != NONE)?;
         let block = self.head(larger);
         self.remove(records, block, larger);
         self.trim(records, block, larger, block, order);
@@ -60,13 +72,16 @@ impl Buddy {
         let part = |first: u32, n: u32| first + (n << MAX_ORDER);
         let is_free = |block: u32| {
             let record = records.get(at(block));
-            record.is_some_and(|record| record.is(State::Free) && record.order() == MAX_ORDER)
+            record.is_some_and(|record| record.is_block(State::Free, MAX_ORDER))
         };
         let runs = u32::try_from(records.len() >> order).unwrap_or(0);
         let first = (0..runs)
             .map(|run| run << order)
             .find(|first| (0..parts).all(|n| is_free(part(*first, n))))?;
-        (0..parts).for_each(|n| self.remove(records, part(first, n), MAX_ORDER));
+        for n in 0..parts {
+            self.remove(records, part(first, n), MAX_ORDER);
+            records[at(part(first, n))] = FrameRecord::single(State::Tail);
+        }
         Some(first)
     }
 
@@ -92,19 +107,19 @@ impl Buddy {
         self.trim(records, block, order, frame, 0);
     }
 
-    /// Puts a block back and merges it with its buddy as far as that goes.
+    /// Puts a block back and merges it with its buddy as far as that goes. Its records but the first are
+    /// all Tail.
+    #[inline]
     pub(super) fn give(&mut self, records: &mut [FrameRecord], mut block: u32, mut order: u8) {
-        records[at(block)] = FrameRecord::single(State::Tail, 0);
         while order < MAX_ORDER {
             let buddy = block ^ (1 << order);
-            let is_free = records
-                .get(at(buddy))
-                .is_some_and(|r| r.is(State::Free) && r.order() == order);
-            if !is_free {
+            let record = records.get(at(buddy));
+            if !record.is_some_and(|record| record.is_block(State::Free, order)) {
                 break;
             }
             self.remove(records, buddy, order);
-            block = block.min(buddy);
+            records[at(block | buddy)] = FrameRecord::single(State::Tail);
+            block &= buddy;
             order += 1;
         }
         self.insert(records, block, order);
@@ -139,18 +154,30 @@ impl Buddy {
         self.blocks[usize::from(order)] += 1;
     }
 
+    /// Takes a block off its list; its record stays, for the caller to write.
     fn remove(&mut self, records: &mut [FrameRecord], block: u32, order: u8) {
         let (next, previous) = (records[at(block)].next(), records[at(block)].previous());
-        match records.get_mut(at(previous)) {
-            Some(record) => record.set_next(next),
-            None => self.heads[usize::from(order)] = next,
-        }
+        let Some(before) = records.get_mut(at(previous)) else {
+            return self.remove_first(records, next, order);
+        };
+        before.set_next(next);
         match records.get_mut(at(next)) {
             Some(record) => record.set_previous(previous),
             None if order == MAX_ORDER => self.last = previous,
             None => {}
         }
-        records[at(block)] = FrameRecord::single(State::Tail, 0);
+        self.blocks[usize::from(order)] -= 1;
+    }
+
+    /// Takes the first block off its list.
+    #[inline]
+    fn remove_first(&mut self, records: &mut [FrameRecord], next: u32, order: u8) {
+        match records.get_mut(at(next)) {
+            Some(record) => record.set_previous(NONE),
+            None if order == MAX_ORDER => self.last = NONE,
+            None => {}
+        }
+        self.heads[usize::from(order)] = next;
         self.blocks[usize::from(order)] -= 1;
     }
 }

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use pleat_types::Hfn;
+use pleat_types::{GuestId, Hfn};
 
 use super::record::Owner;
 
@@ -16,8 +16,17 @@ pub enum Bug {
     NotManaged(Hfn),
     /// A block that does not start at a multiple of its size, or whose size nothing is made of.
     BadBlock(Hfn),
-    /// A page number that does not fit a record (2^32 pages: 16 TiB).
+    /// A page that does not fit a record (2^32 pages: 16 TiB; 1,024 guests), or not a list of sharers
+    /// (2^26 pages, 64 guests).
     BadOwner(Owner),
+    /// A guest whose number does not fit a record (1,024 guests).
+    BadGuest(GuestId),
+    /// The frame is in the index of contents: it must leave that first.
+    Indexed(Hfn),
+    /// More pages to note than one frame has room for.
+    TooManyPages,
+    /// A list of sharers does not hang together at this frame.
+    BrokenList(Hfn),
     /// More records than 32-bit frame numbers can name.
     TooManyFrames,
 }
@@ -27,6 +36,8 @@ pub enum Bug {
 pub enum Error {
     /// No frame, or no block of that size, is free for this purpose: reclaim, then try again.
     HostShort,
+    /// As many pages share this frame as a record can count.
+    TooManySharers,
     /// A mistake in Pleat.
     Bug(Bug),
 }
@@ -41,6 +52,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::HostShort => f.write_str("no free frame"),
+            Self::TooManySharers => f.write_str("too many sharers of one frame"),
             Self::Bug(bug) => write!(f, "bug in the ledger: {bug:?}"),
         }
     }
@@ -57,6 +69,12 @@ pub enum Corruption {
     Unmerged(Hfn),
     /// The free list of this order does not hold just the free blocks of this order.
     BrokenList(u8),
+    /// The lists of slab frames with room do not hold just those.
+    BrokenSlabs,
+    /// A slab frame whose free chunks are not as many as its record says.
+    BrokenSlab(Hfn),
+    /// A shared frame whose list of sharers is not a list, or too short.
+    BrokenSharers(Hfn),
     /// The counts differ from the records.
     Miscounted,
 }
@@ -68,6 +86,9 @@ impl fmt::Display for Corruption {
             Self::BrokenBlock(frame) => write!(f, "broken block at {frame}"),
             Self::Unmerged(frame) => write!(f, "free halves apart at {frame}"),
             Self::BrokenList(order) => write!(f, "broken free list of order {order}"),
+            Self::BrokenSlabs => f.write_str("broken list of slab frames"),
+            Self::BrokenSlab(frame) => write!(f, "broken slab frame {frame}"),
+            Self::BrokenSharers(frame) => write!(f, "broken list of sharers of {frame}"),
             Self::Miscounted => f.write_str("counts differ from the records"),
         }
     }

@@ -13,58 +13,31 @@
 
 mod audit;
 mod buddy;
+mod content;
+mod counts;
 mod error;
+mod list;
 mod record;
 mod regions;
 mod reshape;
+mod sharers;
+mod shares;
+mod slab;
 #[cfg(test)]
 mod tests;
 
+pub use content::Key;
+pub use counts::Counts;
 pub use error::{Bug, Corruption, Error};
-pub use record::{FrameRecord, HUGE_ORDER, MAX_ORDER, Owner};
+pub use record::{FrameRecord, HUGE_ORDER, MAX_ORDER, MAX_SHARERS, Owner};
 pub use regions::Region;
+pub use sharers::NOTED_AT_ONCE;
+pub use shares::Released;
 
 use buddy::{Buddy, at};
 use pleat_types::{FRAME_SIZE, GuestId, Hfn, OwnedFrame, PageSize};
 use record::State;
-
-/// Frames by class; they add up to `total`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Counts {
-    /// All frames of memory that were added.
-    pub total: u64,
-    /// Free.
-    pub free: u64,
-    /// The hypervisor itself.
-    pub image: u64,
-    /// Records and other tables of Pleat's own.
-    pub metadata: u64,
-    /// The boot bundle, as far as it is still held.
-    pub bundle: u64,
-    /// Extended page tables.
-    pub tables: u64,
-    /// State of virtual processors.
-    pub vcpus: u64,
-    /// Owned by a page of a guest.
-    pub guests: u64,
-    /// The zero frame.
-    pub zero: u64,
-}
-
-impl Counts {
-    /// The sum of all classes; equal to `total` unless frames were lost.
-    #[must_use]
-    pub const fn sum(&self) -> u64 {
-        self.free
-            + self.image
-            + self.metadata
-            + self.bundle
-            + self.tables
-            + self.vcpus
-            + self.guests
-            + self.zero
-    }
-}
+use slab::Slabs;
 
 /// What a frame is wanted for (rule 5).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -96,6 +69,13 @@ pub enum FrameState {
     Metadata,
     /// The zero frame.
     Zero,
+    /// Mapped by equal pages.
+    Shared {
+        /// How many.
+        sharers: u32,
+    },
+    /// Lists of the pages that share a frame.
+    SharerList,
 }
 
 /// The ledger.
@@ -103,14 +83,15 @@ pub enum FrameState {
 pub struct Ledger<'m> {
     records: &'m mut [FrameRecord],
     buddy: Buddy,
+    slabs: Slabs,
     counts: Counts,
     reserve: u64,
 }
 
-/// How many frames of memory the records for `frames` host frames take.
+/// How many frames of memory the records for `frames` host frames take; some lie across two.
 #[must_use]
 pub const fn metadata_frames(frames: u64) -> u64 {
-    frames.div_ceil((FRAME_SIZE / size_of::<FrameRecord>()) as u64)
+    (frames * size_of::<FrameRecord>() as u64).div_ceil(FRAME_SIZE as u64)
 }
 
 impl<'m> Ledger<'m> {
@@ -124,6 +105,7 @@ impl<'m> Ledger<'m> {
         Ok(Self {
             records,
             buddy: Buddy::new(),
+            slabs: Slabs::new(),
             counts: Counts::default(),
             reserve: 0,
         })
@@ -171,16 +153,17 @@ impl<'m> Ledger<'m> {
             Some(State::Image) => FrameState::Image,
             Some(State::Metadata) => FrameState::Metadata,
             Some(State::Zero) => FrameState::Zero,
+            Some(State::Shared) => FrameState::Shared {
+                sharers: record.sharers(),
+            },
+            Some(State::SharerList) => FrameState::SharerList,
             Some(State::Guest) => {
                 let size = match record.order() {
                     HUGE_ORDER => PageSize::Huge,
                     MAX_ORDER => PageSize::Large,
                     _ => PageSize::Small,
                 };
-                let first = record.owner();
-                let offset = frame.get() - u64::from(head);
-                let gfn = first.gfn.checked_add(offset).unwrap_or(first.gfn);
-                FrameState::Guest(Owner { gfn, ..first }, size)
+                FrameState::Guest(record.owner().at_offset(frame.get() - u64::from(head)), size)
             }
         }
     }
@@ -188,17 +171,14 @@ impl<'m> Ledger<'m> {
     /// A frame for a page of a guest. Its bytes are those of its last use: zero them.
     pub fn allocate(&mut self, owner: Owner, purpose: Purpose) -> Result<OwnedFrame, Error> {
         let record = FrameRecord::owned(owner, 0)?;
-        let frame = self.take(record, purpose)?;
+        let frame = self.take(record, State::Guest, 0, purpose)?;
         Ok(OwnedFrame::claim(frame, PageSize::Small))
     }
 
     /// A block of 2 MiB for 512 pages of a guest from `owner` on. Zero it.
     pub fn allocate_large(&mut self, owner: Owner, purpose: Purpose) -> Result<OwnedFrame, Error> {
-        owner
-            .nth((1 << MAX_ORDER) - 1)
-            .and_then(|last| FrameRecord::owned(last, 0))?;
-        let record = FrameRecord::owned(owner, MAX_ORDER)?;
-        let frame = self.take(record, purpose)?;
+        let record = owned_block(owner, MAX_ORDER)?;
+        let frame = self.take(record, State::Guest, MAX_ORDER, purpose)?;
         Ok(OwnedFrame::claim(frame, PageSize::Large))
     }
 
@@ -208,35 +188,36 @@ impl<'m> Ledger<'m> {
     /// address until 512 free ones make an aligned run. The work is at most one look at each 2 MiB of
     /// memory, and none when there are not 512 of them; so this is for rare requests.
     pub fn allocate_huge(&mut self, owner: Owner, purpose: Purpose) -> Result<OwnedFrame, Error> {
-        owner
-            .nth((1 << HUGE_ORDER) - 1)
-            .and_then(|last| FrameRecord::owned(last, 0))?;
-        let record = FrameRecord::owned(owner, HUGE_ORDER)?;
-        let frame = self.take(record, purpose)?;
+        let record = owned_block(owner, HUGE_ORDER)?;
+        let frame = self.take(record, State::Guest, HUGE_ORDER, purpose)?;
         Ok(OwnedFrame::claim(frame, PageSize::Huge))
     }
 
     /// A frame for a table of this guest.
     pub fn allocate_table(&mut self, guest: GuestId, purpose: Purpose) -> Result<Hfn, Error> {
-        self.take(FrameRecord::single(State::Table, guest.0), purpose)
+        let record = FrameRecord::of_guest(State::Table, guest)?;
+        self.take(record, State::Table, 0, purpose)
     }
 
     /// A frame for the state of a virtual processor of this guest.
     pub fn allocate_vcpu(&mut self, guest: GuestId) -> Result<Hfn, Error> {
-        self.take(FrameRecord::single(State::Vcpu, guest.0), Purpose::Demand)
+        let record = FrameRecord::of_guest(State::Vcpu, guest)?;
+        self.take(record, State::Vcpu, 0, Purpose::Demand)
     }
 
     /// The frame that all zero pages share; the caller zeroes it. It is never released.
     pub fn allocate_zero(&mut self) -> Result<Hfn, Error> {
-        self.take(FrameRecord::single(State::Zero, 0), Purpose::Demand)
+        self.take(FrameRecord::single(State::Zero), State::Zero, 0, Purpose::Demand)
     }
 
     /// A frame for Pleat's own records; never released.
     pub fn allocate_metadata(&mut self) -> Result<Hfn, Error> {
-        self.take(FrameRecord::single(State::Metadata, 0), Purpose::Demand)
+        let record = FrameRecord::single(State::Metadata);
+        self.take(record, State::Metadata, 0, Purpose::Demand)
     }
 
-    /// Takes back what a page of a guest owned. No translation to it may be left.
+    /// Takes back what a page of a guest owned. No translation to it may be left, and it must not be in the
+    /// index of contents.
     pub fn release(&mut self, frame: OwnedFrame) -> Result<(), Bug> {
         let order = order_of(frame.first(), frame.size())?;
         self.give(frame.first(), State::Guest, order)
@@ -260,25 +241,24 @@ impl<'m> Ledger<'m> {
     /// Gives a frame of the boot bundle, or a block of it, with its content to a page of a guest.
     pub fn give_bundle(&mut self, first: Hfn, size: PageSize, owner: Owner) -> Result<OwnedFrame, Bug> {
         let order = order_of(first, size)?;
-        let record = FrameRecord::owned(owner, order)?;
-        owner
-            .nth((1 << order) - 1)
-            .and_then(|last| FrameRecord::owned(last, 0))?;
+        let record = owned_block(owner, order)?;
         let head = self.index(first)?;
         let block = head..head + (1 << order);
         for frame in block.clone() {
             self.expect(frame, State::Bundle, 0)?;
         }
-        self.records[at(block.start)..at(block.end)].fill(FrameRecord::single(State::Tail, 0));
+        self.records[at(block.start)..at(block.end)].fill(FrameRecord::single(State::Tail));
         self.records[at(head)] = record;
         self.uncount(State::Bundle, size.frames());
         self.count(State::Guest, size.frames());
         Ok(OwnedFrame::claim(first, size))
     }
 
-    /// Takes a block as large as the record says, for what it says.
-    fn take(&mut self, record: FrameRecord, purpose: Purpose) -> Result<Hfn, Error> {
-        let frames = 1 << record.order();
+    /// Takes a block for what the record says, which is of this state and order. They are known where this
+    /// is called, and nothing is left of the cases then: a frame is taken in many a fault.
+    #[inline]
+    fn take(&mut self, record: FrameRecord, state: State, order: u8, purpose: Purpose) -> Result<Hfn, Error> {
+        let frames = 1 << order;
         let open = match purpose {
             Purpose::Demand => self.available(),
             Purpose::Relief => self.counts.free,
@@ -286,20 +266,17 @@ impl<'m> Ledger<'m> {
         if open < frames {
             return Err(Error::HostShort);
         }
-        let block = match record.order() {
+        let block = match order {
             HUGE_ORDER => self.buddy.take_run(self.records, HUGE_ORDER),
             order => self.buddy.take(self.records, order),
         };
         let block = block.ok_or(Error::HostShort)?;
         self.records[at(block)] = record;
-        self.uncount(State::Free, frames);
-        record
-            .state()
-            .into_iter()
-            .for_each(|state| self.count(state, frames));
+        self.recount(State::Free, state, frames);
         Ok(Hfn::new(u64::from(block)))
     }
 
+    #[inline]
     fn give(&mut self, frame: Hfn, state: State, order: u8) -> Result<(), Bug> {
         let block = self.index(frame)?;
         self.expect(block, state, order)?;
@@ -307,8 +284,7 @@ impl<'m> Ledger<'m> {
             HUGE_ORDER => self.buddy.give_run(self.records, block, order),
             _ => self.buddy.give(self.records, block, order),
         }
-        self.uncount(state, 1 << order);
-        self.count(State::Free, 1 << order);
+        self.recount(state, State::Free, 1 << order);
         Ok(())
     }
 
@@ -321,11 +297,25 @@ impl<'m> Ledger<'m> {
         }
     }
 
-    /// The record, if it is that of a block of this order and state.
+    /// The record, if it is that of a block of this order and state that is not in the index of contents.
+    #[inline]
     fn expect(&self, block: u32, state: State, order: u8) -> Result<&FrameRecord, Bug> {
-        let matches = |record: &&FrameRecord| record.is(state) && record.order() == order;
-        let record = self.records.get(at(block)).filter(matches);
-        record.ok_or(Bug::NotThat(Hfn::new(u64::from(block))))
+        match self.records.get(at(block)) {
+            Some(record) if record.is_block(state, order) => Ok(record),
+            _ => Err(self.unexpected(block, state)),
+        }
+    }
+
+    #[cold]
+    fn unexpected(&self, block: u32, state: State) -> Bug {
+        let frame = Hfn::new(u64::from(block));
+        let record = self.records.get(at(block));
+        let is_indexed = record.is_some_and(|record| record.is(state) && record.is_indexed());
+        if is_indexed && state == State::Guest {
+            Bug::Indexed(frame)
+        } else {
+            Bug::NotThat(frame)
+        }
     }
 
     /// The block that holds a frame: for a tail, the nearest multiple of a power of two before it that
@@ -338,6 +328,12 @@ impl<'m> Ledger<'m> {
             (!record.is(State::Tail) && record.order() >= order).then_some((head, record))
         })
     }
+}
+
+/// The record of a block, all pages of which must fit one.
+fn owned_block(owner: Owner, order: u8) -> Result<FrameRecord, Bug> {
+    FrameRecord::owned(owner.nth((1 << order) - 1)?, 0)?;
+    FrameRecord::owned(owner, order)
 }
 
 /// The order of a block of this size that starts at this frame.

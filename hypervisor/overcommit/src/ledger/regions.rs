@@ -2,10 +2,10 @@
 
 use pleat_types::Hfn;
 
+use super::Ledger;
 use super::buddy::at;
 use super::error::Bug;
 use super::record::{FrameRecord, MAX_ORDER, State};
-use super::{Counts, Ledger};
 
 /// What a range of memory is at boot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -56,7 +56,7 @@ impl Ledger<'_> {
             let fits = |order: &u8| end.is_multiple_of(1 << order) && end - first >= 1 << order;
             let order = (0..=MAX_ORDER).rev().find(fits).unwrap_or(0);
             let block = end - (1 << order);
-            self.records[at(block)..at(end)].fill(FrameRecord::single(State::Tail, 0));
+            self.records[at(block)..at(end)].fill(FrameRecord::single(State::Tail));
             self.buddy.give(self.records, block, order);
             self.count(State::Free, 1 << order);
             self.counts.total += 1 << order;
@@ -83,44 +83,14 @@ impl Ledger<'_> {
             self.uncount(State::Free, 1);
             self.counts.total -= 1;
         }
-        self.records[at(index)] = FrameRecord::single(state, 0);
+        self.records[at(index)] = FrameRecord::single(state);
         self.count(state, 1);
         self.counts.total += 1;
         Ok(())
-    }
-
-    pub(super) fn count(&mut self, state: State, frames: u64) {
-        if let Some(counter) = self.counts.class(state) {
-            *counter += frames;
-        }
-    }
-
-    /// Wrapping, so that a miscount is found by the audit and not by a panic.
-    pub(super) fn uncount(&mut self, state: State, frames: u64) {
-        if let Some(counter) = self.counts.class(state) {
-            *counter = counter.wrapping_sub(frames);
-        }
     }
 }
 
 /// A frame number, of the end of a range too: that may be one past the last frame.
 fn number(frame: Hfn) -> Result<u32, Bug> {
     u32::try_from(frame.get()).map_err(|_| Bug::NotManaged(frame))
-}
-
-impl Counts {
-    /// The counter of a class; memory that was never added has none.
-    pub(super) const fn class(&mut self, state: State) -> Option<&mut u64> {
-        match state {
-            State::Reserved | State::Tail => None,
-            State::Free => Some(&mut self.free),
-            State::Table => Some(&mut self.tables),
-            State::Guest => Some(&mut self.guests),
-            State::Vcpu => Some(&mut self.vcpus),
-            State::Bundle => Some(&mut self.bundle),
-            State::Image => Some(&mut self.image),
-            State::Metadata => Some(&mut self.metadata),
-            State::Zero => Some(&mut self.zero),
-        }
-    }
 }

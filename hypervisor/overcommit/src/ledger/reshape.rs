@@ -12,7 +12,7 @@ const PARTS: u32 = 1 << MAX_ORDER;
 
 impl Ledger<'_> {
     /// The block becomes 512 of the next smaller size, each owned by its own page: its mapping was split.
-    /// Who splits says which size, so that a block that has become another one meanwhile is left alone.
+    /// None of them is in the index of contents. Who splits says which size, so that a block that has become another one meanwhile is left alone.
     pub fn split(&mut self, first: Hfn, size: PageSize) -> Result<(), Bug> {
         let order = order_of(first, size)?;
         let part = part_of(first, order)?;
@@ -26,7 +26,7 @@ impl Ledger<'_> {
     }
 
     /// 512 blocks, an aligned row that is owned by pages in order, become one block of this size: their
-    /// mappings were collapsed.
+    /// mappings were collapsed. None of them may be in the index of contents.
     pub fn join(&mut self, first: Hfn, size: PageSize) -> Result<(), Bug> {
         let order = order_of(first, size)?;
         let part = part_of(first, order)?;
@@ -40,7 +40,7 @@ impl Ledger<'_> {
             }
         }
         for (block, _) in blocks {
-            self.records[at(block)] = FrameRecord::single(State::Tail, 0);
+            self.records[at(block)] = FrameRecord::single(State::Tail);
         }
         self.records[at(head)] = FrameRecord::owned(owner, order)?;
         Ok(())

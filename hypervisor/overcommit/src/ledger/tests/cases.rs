@@ -238,9 +238,9 @@ fn mistakes_of_the_caller_are_bugs_and_change_nothing() {
 
 #[test]
 fn records_come_from_plain_memory() {
-    let mut bytes = vec![0xff_u8; 64 * 16 + 4];
+    let mut bytes = vec![0xff_u8; 64 * 12 + 4];
     let start = bytes.as_ptr().align_offset(4);
-    let records = FrameRecord::slice_from(&mut bytes[start..start + 64 * 16]).unwrap();
+    let records = FrameRecord::slice_from(&mut bytes[start..start + 64 * 12]).unwrap();
     let mut ledger = Ledger::new(records).unwrap();
     ledger.add_region(Hfn::new(0), 64, Region::Usable).unwrap();
     ledger.audit().unwrap();
@@ -249,12 +249,11 @@ fn records_come_from_plain_memory() {
 
 #[test]
 fn records_take_less_than_half_a_percent() {
-    for frames in [1, 256, 257, 81_920, 1 << 28] {
-        let metadata = metadata_frames(frames);
-        assert!(
-            metadata * 256 >= frames && (metadata - 1) * 200 <= frames,
-            "{frames}"
-        );
+    for frames in [1, 341, 342, 1024, 81_920, 1 << 28] {
+        let bytes = metadata_frames(frames) * 4096;
+        let needed = frames * size_of::<FrameRecord>() as u64;
+        assert!(bytes >= needed && bytes - needed < 4096, "{frames}");
+        assert!(needed * 200 <= frames * 4096, "{frames}");
     }
 }
 
@@ -262,7 +261,7 @@ fn records_take_less_than_half_a_percent() {
 fn a_page_number_that_fits_comes_back_whole() {
     let mut records = records();
     let mut ledger = machine(&mut records);
-    let owner = owner(u16::MAX, u64::from(u32::MAX));
+    let owner = owner(1023, u64::from(u32::MAX));
     let frame = ledger.allocate(owner, Purpose::Demand).unwrap();
     assert_eq!(
         ledger.state(frame.first()),
@@ -276,4 +275,15 @@ fn a_page_number_that_fits_comes_back_whole() {
         ledger.allocate(beyond, Purpose::Demand),
         Err(Error::Bug(Bug::BadOwner(beyond)))
     );
+    let stranger = crate::ledger::Owner {
+        guest: GuestId(1024),
+        ..owner
+    };
+    assert_eq!(
+        ledger.allocate(stranger, Purpose::Demand),
+        Err(Error::Bug(Bug::BadOwner(stranger)))
+    );
+    let no_guest = Err(Error::Bug(Bug::BadGuest(GuestId(1024))));
+    assert_eq!(ledger.allocate_table(GuestId(1024), Purpose::Demand), no_guest);
+    assert_eq!(ledger.allocate_vcpu(GuestId(1024)), no_guest);
 }

@@ -3,7 +3,9 @@
 mod cases;
 mod corruption;
 mod huge;
+mod memory;
 mod model;
+mod sharing;
 
 use std::vec;
 use std::vec::Vec;

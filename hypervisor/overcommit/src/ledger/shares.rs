@@ -1,0 +1,127 @@
+//! Frames that equal pages have in common, and how many pages that are.
+//!
+//! The count in a frame's record is exact: each [`Share`] is one. Which pages they are is in a list beside
+//! it (see `sharers.rs`), which breaking a share leaves alone: so it costs a few steps however many pages
+//! share the frame.
+
+use pleat_types::{FrameMemory, Hfn, OwnedFrame, PageSize, Share};
+
+use super::Ledger;
+use super::buddy::at;
+use super::error::{Bug, Error};
+use super::list::Page;
+use super::record::{FrameRecord, MAX_SHARERS, Owner, State};
+
+/// What has become of a frame when one of its pages left it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Released {
+    /// Other pages map it still.
+    Kept,
+    /// It was the last one: the frame is free.
+    Freed,
+}
+
+impl Ledger<'_> {
+    /// A page's own frame becomes a shared one, with this page as its only sharer: who calls this has made
+    /// its mapping read-only and a [`Share`] out of what it owned. The key stays, and so does the frame's
+    /// place in the index of contents.
+    pub fn share(&mut self, frame: OwnedFrame) -> Result<(), Bug> {
+        let hfn = frame.first();
+        if frame.size() != PageSize::Small {
+            return Err(Bug::BadBlock(hfn));
+        }
+        let index = self.index(hfn)?;
+        let record = self.records[at(index)];
+        if !record.is(State::Guest) || record.order() != 0 {
+            return Err(Bug::NotThat(hfn));
+        }
+        Page::new(record.owner())?;
+        self.records[at(index)] = record.shared();
+        self.recount(State::Guest, State::Shared, 1);
+        Ok(())
+    }
+
+    /// One more page maps a shared frame. [`Ledger::note_sharers`] is to be told which.
+    pub fn add_share(&mut self, frame: Hfn) -> Result<Share, Error> {
+        let record = self.shared_mut(frame)?;
+        let sharers = record.sharers();
+        if sharers >= MAX_SHARERS {
+            return Err(Error::TooManySharers);
+        }
+        record.set_sharers(sharers + 1);
+        Ok(Share::claim(frame))
+    }
+
+    /// A page does not map its shared frame any more, and no translation to it is left. A frame whose last
+    /// page this was is free afterwards; it must not be in the index of contents then.
+    pub fn release_share<M: FrameMemory>(&mut self, memory: &mut M, share: Share) -> Result<Released, Bug> {
+        let record = self.shared_mut(share.frame())?;
+        let sharers = record.sharers();
+        if sharers > 1 {
+            record.set_sharers(sharers - 1);
+            return Ok(Released::Kept);
+        }
+        self.release_last(memory, share.frame())?;
+        Ok(Released::Freed)
+    }
+
+    /// The only sharer that is left owns the frame from now on, with its content, its key and its place in
+    /// the index.
+    pub fn own_share<M: FrameMemory>(
+        &mut self,
+        memory: &mut M,
+        share: Share,
+        owner: Owner,
+    ) -> Result<(), Bug> {
+        let frame = share.frame();
+        let record = *self.shared_mut(frame)?;
+        if record.sharers() != 1 {
+            return Err(Bug::NotThat(frame));
+        }
+        let owned = record.unshared(owner)?;
+        self.free_list(memory, &record)?;
+        let index = self.index(frame)?;
+        self.records[at(index)] = owned;
+        self.recount(State::Shared, State::Guest, 1);
+        Ok(())
+    }
+
+    /// How many pages share a frame; 0 for a frame that is not shared.
+    #[must_use]
+    pub fn sharers(&self, frame: Hfn) -> u32 {
+        self.shared(frame).map_or(0, FrameRecord::sharers)
+    }
+
+    #[cold]
+    fn release_last<M: FrameMemory>(&mut self, memory: &mut M, frame: Hfn) -> Result<(), Bug> {
+        let record = *self.shared(frame)?;
+        if record.is_indexed() {
+            return Err(Bug::Indexed(frame));
+        }
+        self.free_list(memory, &record)?;
+        let index = self.index(frame)?;
+        // Without its list and its count, as a frame of one page.
+        self.records[at(index)] = FrameRecord::single(State::Shared);
+        self.give(frame, State::Shared, 0)
+    }
+
+    pub(super) fn shared(&self, frame: Hfn) -> Result<&FrameRecord, Bug> {
+        let index = self.index(frame)?;
+        let record = &self.records[at(index)];
+        if record.is(State::Shared) {
+            Ok(record)
+        } else {
+            Err(Bug::NotThat(frame))
+        }
+    }
+
+    pub(super) fn shared_mut(&mut self, frame: Hfn) -> Result<&mut FrameRecord, Bug> {
+        let index = self.index(frame)?;
+        let record = &mut self.records[at(index)];
+        if record.is(State::Shared) {
+            Ok(record)
+        } else {
+            Err(Bug::NotThat(frame))
+        }
+    }
+}
