@@ -211,10 +211,34 @@ fn field<'a>(record: &'a Value, path: &str) -> Option<&'a Value> {
 
 #[cfg(test)]
 mod tests {
+    use pleat_types::stats::MergeStats;
     use serde_json::json;
 
     use super::{field, field_failure};
     use crate::guests::Bound;
+
+    #[test]
+    fn every_field_about_merging_can_be_bounded() {
+        let merge = serde_json::to_value(MergeStats {
+            shared: 3,
+            ..MergeStats::default()
+        });
+        let record = json!({ "merge": merge.unwrap() });
+        let bound = |min| Bound {
+            min: Some(min),
+            ..Bound::default()
+        };
+        let names: Vec<&String> = record["merge"].as_object().unwrap().keys().collect();
+        for known in ["shared", "sharing", "zero", "broken", "instructions", "collisions"] {
+            assert!(names.iter().any(|name| *name == known), "{known}");
+        }
+        for name in names {
+            let (path, value) = (format!("/merge/{name}"), record["merge"][name].as_i64().unwrap());
+            assert_eq!(field_failure(Some(&record), &path, &bound(value)), None);
+            let failure = field_failure(Some(&record), &path, &bound(value + 1)).unwrap();
+            assert!(failure.contains("must be at least"), "{failure}");
+        }
+    }
 
     #[test]
     fn fields_are_found_by_index_and_by_name() {
