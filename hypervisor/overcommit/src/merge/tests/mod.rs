@@ -1,1 +1,6 @@
-//! Tests.
+//! Tests: of each part by itself, the index and the pace against simple models.
+
+mod content;
+mod index;
+mod pace;
+mod sampler;
