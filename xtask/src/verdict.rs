@@ -229,7 +229,14 @@ mod tests {
             ..Bound::default()
         };
         let names: Vec<&String> = record["merge"].as_object().unwrap().keys().collect();
-        for known in ["shared", "sharing", "zero", "broken", "instructions", "collisions"] {
+        for known in [
+            "shared",
+            "sharing",
+            "zero",
+            "broken",
+            "instructions",
+            "collisions",
+        ] {
             assert!(names.iter().any(|name| *name == known), "{known}");
         }
         for name in names {

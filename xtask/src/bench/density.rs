@@ -6,7 +6,8 @@
 //!
 //! - `settle-instructions`: merge work from the last `up` to the first record after which the pages that are saved
 //!   (that map a shared frame beside another page, or the zero frame) never grow by more than 0.5 % of their final
-//!   number, as long as guests run. There is no such record in the last seconds before the pause: see [`PROOF`].
+//!   number, as long as guests run. Is that one of the last two seconds before the pause, then nobody knows
+//!   whether it was the last to grow, and there is no figure.
 //! - `idle-epoch-instructions`: merge work in the time of one epoch while all guests are paused and what they wrote
 //!   last is calm; `idle-running-epoch-instructions`: the same from the settled record to the pause.
 //! - `ideal-fraction`: the distinct contents of all pages, the zero page among them, against the frames that

@@ -5,7 +5,7 @@ use crate::machine::BOCHS_HZ;
 /// Parts of a thousand of the final number of saved pages by which a settled machine may still grow.
 const TOLERANCE_PER_MILLE: u64 = 5;
 /// For so long after the settled record guests must have run, or nobody knows that it was.
-pub const PROOF: u64 = 2 * BOCHS_HZ;
+const PROOF: u64 = 2 * BOCHS_HZ;
 /// For so long after the pause there may still be work: what was written last is calm after at most 15 epochs.
 const EPOCHS_OWED: u64 = 16;
 
