@@ -11,7 +11,7 @@ use crate::frames::Frames;
 use crate::serial::{CONSOLE, Stream};
 use crate::vmx::capability::{self, Capabilities};
 use crate::vmx::{Engine, Identity, VCPU_FRAMES, VirtualProcessor};
-use crate::{clock, interrupts};
+use crate::{clock, entropy, interrupts};
 
 /// This machine.
 pub struct Board {
@@ -76,11 +76,11 @@ impl Platform for Board {
     }
 
     fn has_dirty_log(&self) -> bool {
-        false
+        self.engine.has_dirty_log()
     }
 
     fn entropy(&mut self) -> u64 {
-        rdtsc()
+        entropy::draw()
     }
 
     fn idle(&mut self, until: Tsc) {

@@ -13,6 +13,7 @@ mod boot;
 mod clock;
 mod cpu;
 mod crash;
+mod entropy;
 mod frames;
 mod heap;
 mod interrupts;

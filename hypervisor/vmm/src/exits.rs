@@ -27,7 +27,8 @@ impl<P: Platform> Cpu<'_, P> {
             Exit::TprBelowThreshold => self.tpr_below_threshold(),
             Exit::Hlt => self.halt(),
             Exit::CacheFlush => Resume::Next, // nothing behind us is not coherent
-            Exit::ReflectedException | Exit::DirtyLogFull => Resume::Retry,
+            Exit::ReflectedException => Resume::Retry,
+            Exit::DirtyLogFull => self.dirty_log_full(),
             Exit::ExternalInterrupt => Resume::Leave,
             Exit::Pause => Resume::Yield,
             Exit::ControlRegister(access) => self.control_register(access),
@@ -121,6 +122,12 @@ impl<P: Platform> Cpu<'_, P> {
             Fault::Hole => Resume::Stop(Stop::NoMemoryThere(gpa, access)),
             Fault::Bug(place) => Resume::Stop(Stop::Bug(place, gpa.get())),
         }
+    }
+
+    /// A full log lets the guest no further: it is emptied. What it says is not used.
+    fn dirty_log_full(&mut self) -> Resume {
+        self.vcpu.take_dirty_log(|_| {});
+        Resume::Retry
     }
 
     /// The timer of the guest's devices, or the end of its slice: the caller's next entry tells.

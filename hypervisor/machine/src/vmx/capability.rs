@@ -65,6 +65,8 @@ const SECONDARY: SecondaryControls = SecondaryControls::ENABLE_EPT
     .union(SecondaryControls::ENABLE_VPID)
     .union(SecondaryControls::UNRESTRICTED_GUEST)
     .union(SecondaryControls::WBINVD_EXITING);
+/// Used where the processor has it: the page-modification log.
+const SECONDARY_OPTIONAL: SecondaryControls = SecondaryControls::ENABLE_PML;
 const EXIT: ExitControls = ExitControls::HOST_ADDRESS_SPACE_SIZE
     .union(ExitControls::ACK_INTERRUPT_ON_EXIT)
     .union(ExitControls::SAVE_DEBUG_CONTROLS)
@@ -208,7 +210,8 @@ impl Check {
             allowed & SecondaryControls::WBINVD_EXITING.bits() != 0,
             "WBINVD exiting",
         );
-        (SECONDARY.bits() | u32::try_from(rdmsr(register) & 0xffff_ffff).unwrap_or_default()) & allowed
+        let must = u32::try_from(rdmsr(register) & 0xffff_ffff).unwrap_or_default();
+        (SECONDARY.union(SECONDARY_OPTIONAL).bits() | must) & allowed
     }
 
     /// EPT and VPID capabilities (SDM A.10).

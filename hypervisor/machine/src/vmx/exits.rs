@@ -16,7 +16,8 @@ pub fn basic_reason(vcpu: &VirtualProcessor) -> u16 {
 }
 
 /// Decodes the exit that just happened. Interrupts of the host are served here. Where an exit goes back to the
-/// guest and can have broken off the delivery of an event (EPT violations, exceptions), that is queued again.
+/// guest and can have broken off the delivery of an event (EPT violations, a full log, exceptions), that is queued
+/// again.
 pub fn decode(vcpu: &mut VirtualProcessor) -> Exit {
     let reason = make_current(vcpu).read(field::EXIT_REASON);
     let basic = u16::try_from(reason & 0xffff).unwrap_or_default();
@@ -42,6 +43,7 @@ pub fn decode(vcpu: &mut VirtualProcessor) -> Exit {
         49 => Exit::EptMisconfiguration(Gpa::new(make_current(vcpu).read(field::GUEST_PHYSICAL_ADDRESS))),
         52 => Exit::TimerExpired,
         55 => Exit::Xsetbv,
+        62 => dirty_log_full(vcpu),
         // GETSEC, RDPMC, VMX instructions, MWAIT, MONITOR, INVEPT, INVVPID, INVPCID, VMFUNC.
         11 | 15 | 19..=27 | 36 | 39 | 50 | 53 | 58 | 59 => Exit::UndefinedInstruction,
         other => Exit::Other(other),
@@ -140,6 +142,14 @@ fn port(vcpu: &VirtualProcessor) -> Exit {
         is_read: qualification & 1 << 3 != 0,
         is_string: qualification & 1 << 4 != 0,
     })
+}
+
+/// Delivering an event writes to the guest's stack and sets flags in its tables, which can need an entry of the
+/// log (SDM 28.2.4). That an IRET had unblocked NMIs need not be undone here or at EPT violations: guests have
+/// no virtual NMIs (SDM table 28-7, bit 12).
+fn dirty_log_full(vcpu: &mut VirtualProcessor) -> Exit {
+    requeue(vcpu);
+    Exit::DirtyLogFull
 }
 
 /// SDM table 28-7.

@@ -2,6 +2,7 @@
 
 pub mod capability;
 mod context;
+mod dirty_log;
 mod event;
 mod exits;
 mod setup;
@@ -69,12 +70,17 @@ impl Engine {
         }
     }
 
-    /// A virtual processor made of three frames.
+    /// A virtual processor made of these frames.
     pub fn new_vcpu(&self, identity: Identity, frames: [Hpa; VCPU_FRAMES]) -> VirtualProcessor {
         vmcs::invvpid(identity.vpid());
         vmcs::invept(identity.eptp);
         // SAFETY: the frames belong to the virtual processor from now on (Platform::new_vcpu).
         unsafe { VirtualProcessor::new(&self.capabilities, self.msr_bitmap, identity, frames) }
+    }
+
+    /// Virtual processors log the pages that they write.
+    pub fn has_dirty_log(&self) -> bool {
+        dirty_log::is_available(&self.capabilities)
     }
 
     /// Runs the guest until an exit, at the latest at `until`.
@@ -123,8 +129,9 @@ impl Engine {
     }
 }
 
-/// Frames of a virtual processor: VMCS, virtual-APIC page, and what is parked while others run.
-pub const VCPU_FRAMES: usize = 3;
+/// Frames of a virtual processor: VMCS, virtual-APIC page, what is parked while others run, and the log of the
+/// pages that it writes.
+pub const VCPU_FRAMES: usize = 4;
 pub use context::Identity;
 
 /// IA32_FEATURE_CONTROL is 0 after reset: set and lock it where the firmware has not.

@@ -5,6 +5,7 @@ use x86::vmx::vmcs::control::PrimaryControls;
 
 use super::capability::Capabilities;
 use super::context::{Context, Identity};
+use super::dirty_log::{self, DirtyLog};
 use super::event;
 use super::switch::{self, Parked};
 use super::vmcs::{self, CurrentVmcs, Natural, field};
@@ -38,6 +39,7 @@ pub struct VirtualProcessor {
     vmcs: Hpa,
     virtual_apic: Hpa,
     parked: Hpa,
+    dirty_log: Option<DirtyLog>,
     primary: u32,
     cr4_allowed: u64,
     xcr0_allowed: u64,
@@ -67,9 +69,9 @@ impl VirtualProcessor {
         capabilities: &Capabilities,
         msr_bitmap: Hpa,
         identity: Identity,
-        [vmcs, virtual_apic, parked]: [Hpa; VCPU_FRAMES],
+        [vmcs, virtual_apic, parked, log]: [Hpa; VCPU_FRAMES],
     ) -> Self {
-        // SAFETY: three frames of its own, mapped at their addresses.
+        // SAFETY: frames of its own, mapped at their addresses.
         unsafe {
             (vmcs.get() as *mut [u8; 4096]).write_bytes(0, 1);
             (vmcs.get() as *mut u32).write(capabilities.revision);
@@ -77,7 +79,7 @@ impl VirtualProcessor {
             switch::initialise(parked);
             vmcs::clear(vmcs);
         }
-        let vcpu = Self {
+        let mut vcpu = Self {
             context: Context {
                 gprs: [0; 16],
                 xmm: [0; 16],
@@ -88,6 +90,7 @@ impl VirtualProcessor {
             vmcs,
             virtual_apic,
             parked,
+            dirty_log: None,
             primary: capabilities.primary,
             cr4_allowed: setup::cr4_for_guests(capabilities),
             xcr0_allowed: capabilities.xcr0_guest,
@@ -99,6 +102,10 @@ impl VirtualProcessor {
         setup::controls(fields, capabilities, identity, msr_bitmap, virtual_apic);
         setup::host_state(fields);
         setup::guest_state(fields, capabilities);
+        if dirty_log::is_available(capabilities) {
+            // SAFETY: a frame of its own, as long as its VMCS is in use.
+            vcpu.dirty_log = Some(unsafe { DirtyLog::start(fields, log) });
+        }
         vcpu
     }
 
@@ -357,7 +364,11 @@ impl Vcpu for VirtualProcessor {
         }
     }
 
-    fn take_dirty_log(&mut self, _report: impl FnMut(Gfn)) {}
+    fn take_dirty_log(&mut self, report: impl FnMut(Gfn)) {
+        if let Some(log) = &self.dirty_log {
+            log.take(make_current(self), report);
+        }
+    }
 
     fn registers(&self) -> Registers {
         let vmcs = make_current(self);

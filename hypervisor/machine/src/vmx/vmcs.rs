@@ -96,7 +96,9 @@ pub mod field {
 
     fields! {
         VPID: u16 = control::VPID;
+        DIRTY_LOG_INDEX: u16 = guest::PML_INDEX;
         MSR_BITMAP: u64 = control::MSR_BITMAPS_ADDR_FULL;
+        DIRTY_LOG: u64 = control::PML_ADDR_FULL;
         TSC_OFFSET: u64 = control::TSC_OFFSET_FULL;
         VIRTUAL_APIC: u64 = control::VIRT_APIC_ADDR_FULL;
         EPTP: u64 = control::EPTP_FULL;
