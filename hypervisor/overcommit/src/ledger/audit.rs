@@ -4,6 +4,7 @@ use pleat_types::{GuestId, Hfn};
 
 use super::buddy::at;
 use super::error::Corruption;
+use super::list_audit::SlabTally;
 use super::record::{FrameRecord, HUGE_ORDER, MAX_ORDER, NONE, State};
 use super::{Counts, Ledger};
 
@@ -12,12 +13,14 @@ use super::{Counts, Ledger};
 struct Tally {
     counts: Counts,
     free_blocks: [u32; MAX_ORDER as usize + 1],
+    slabs: SlabTally,
 }
 
 impl Ledger<'_> {
     /// Checks that every record is one that the ledger writes, that blocks are whole, that each free
-    /// list holds just the free blocks of its order, and that the counts are right and add up. The work
-    /// is a few steps for each record.
+    /// list holds just the free blocks of its order, that each slab frame with room is on its list and has
+    /// as many chunks in use as lists are in it, and that the counts are right and add up. The work is a
+    /// few steps for each record. [`Ledger::audit_lists`] looks into the slab frames too.
     pub fn audit(&self) -> Result<(), Corruption> {
         let mut tally = Tally::default();
         let mut frame = 0;
@@ -29,8 +32,9 @@ impl Ledger<'_> {
                 return Err(Corruption::BrokenList(order));
             }
         }
+        self.audit_slabs(&tally.slabs)?;
         tally.counts.total = tally.counts.sum();
-        if tally.counts == self.counts {
+        if tally.counts == self.counts && tally.slabs.shares() == self.shares {
             Ok(())
         } else {
             Err(Corruption::Miscounted)
@@ -78,6 +82,7 @@ impl Ledger<'_> {
             tally.free_blocks[usize::from(order)] += 1;
             self.audit_buddy(frame, order)?;
         }
+        self.tally_slabs(frame, record, &mut tally.slabs)?;
         if let Some(counter) = tally.counts.class(state) {
             *counter += u64::from(frames);
         }

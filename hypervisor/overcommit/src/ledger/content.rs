@@ -13,6 +13,13 @@ use super::record::{FrameRecord, Owner, State};
 pub struct Key(pub u32);
 
 impl Ledger<'_> {
+    /// How many frames have a record, from frame 0 on.
+    #[must_use]
+    #[allow(clippy::cast_possible_truncation)] // `new` takes no more
+    pub const fn frames(&self) -> u32 {
+        self.records.len() as u32
+    }
+
     /// The page that owns a frame, as part of a block of whatever size; `None` if none does.
     #[must_use]
     pub fn owner(&self, frame: Hfn) -> Option<Owner> {

@@ -69,7 +69,8 @@ pub enum Corruption {
     Unmerged(Hfn),
     /// The free list of this order does not hold just the free blocks of this order.
     BrokenList(u8),
-    /// The lists of slab frames with room do not hold just those.
+    /// The lists of slab frames with room do not hold just those, or slab frames have other chunks in use
+    /// than there are lists of sharers.
     BrokenSlabs,
     /// A slab frame whose free chunks are not as many as its record says.
     BrokenSlab(Hfn),
@@ -86,7 +87,7 @@ impl fmt::Display for Corruption {
             Self::BrokenBlock(frame) => write!(f, "broken block at {frame}"),
             Self::Unmerged(frame) => write!(f, "free halves apart at {frame}"),
             Self::BrokenList(order) => write!(f, "broken free list of order {order}"),
-            Self::BrokenSlabs => f.write_str("broken list of slab frames"),
+            Self::BrokenSlabs => f.write_str("slab frames and lists of sharers disagree"),
             Self::BrokenSlab(frame) => write!(f, "broken slab frame {frame}"),
             Self::BrokenSharers(frame) => write!(f, "broken list of sharers of {frame}"),
             Self::Miscounted => f.write_str("counts differ from the records"),

@@ -17,6 +17,7 @@ mod content;
 mod counts;
 mod error;
 mod list;
+mod list_audit;
 mod record;
 mod regions;
 mod reshape;
@@ -85,6 +86,8 @@ pub struct Ledger<'m> {
     buddy: Buddy,
     slabs: Slabs,
     counts: Counts,
+    /// The sum of the sharers of all shared frames.
+    shares: u64,
     reserve: u64,
 }
 
@@ -107,6 +110,7 @@ impl<'m> Ledger<'m> {
             buddy: Buddy::new(),
             slabs: Slabs::new(),
             counts: Counts::default(),
+            shares: 0,
             reserve: 0,
         })
     }

@@ -37,6 +37,7 @@ impl Ledger<'_> {
         }
         Page::new(record.owner())?;
         self.records[at(index)] = record.shared();
+        self.shares += 1;
         self.recount(State::Guest, State::Shared, 1);
         Ok(())
     }
@@ -49,6 +50,7 @@ impl Ledger<'_> {
             return Err(Error::TooManySharers);
         }
         record.set_sharers(sharers + 1);
+        self.shares += 1;
         Ok(Share::claim(frame))
     }
 
@@ -59,6 +61,7 @@ impl Ledger<'_> {
         let sharers = record.sharers();
         if sharers > 1 {
             record.set_sharers(sharers - 1);
+            self.shares = self.shares.wrapping_sub(1);
             return Ok(Released::Kept);
         }
         self.release_last(memory, share.frame())?;
@@ -82,6 +85,7 @@ impl Ledger<'_> {
         self.free_list(memory, &record)?;
         let index = self.index(frame)?;
         self.records[at(index)] = owned;
+        self.shares = self.shares.wrapping_sub(1);
         self.recount(State::Shared, State::Guest, 1);
         Ok(())
     }
@@ -90,6 +94,12 @@ impl Ledger<'_> {
     #[must_use]
     pub fn sharers(&self, frame: Hfn) -> u32 {
         self.shared(frame).map_or(0, FrameRecord::sharers)
+    }
+
+    /// How many pages share frames: the sum over all shared frames.
+    #[must_use]
+    pub const fn shares(&self) -> u64 {
+        self.shares
     }
 
     #[cold]
@@ -102,6 +112,7 @@ impl Ledger<'_> {
         let index = self.index(frame)?;
         // Without its list and its count, as a frame of one page.
         self.records[at(index)] = FrameRecord::single(State::Shared);
+        self.shares = self.shares.wrapping_sub(1);
         self.give(frame, State::Shared, 0)
     }
 

@@ -27,8 +27,11 @@ impl Class {
     pub(super) const FIRST: Self = Self(0);
     /// The largest: a whole frame, whose last element is the link to another one.
     pub(super) const LAST: Self = Self(14);
-    /// All of them, the smallest first.
     pub(super) const COUNT: usize = GRANULES.len();
+
+    pub(super) fn all() -> impl Iterator<Item = Self> {
+        (0..=Self::LAST.0).map(Self)
+    }
 
     pub(super) fn from_number(number: u32) -> Option<Self> {
         let number = u8::try_from(number).ok()?;

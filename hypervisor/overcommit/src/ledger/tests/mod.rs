@@ -3,9 +3,11 @@
 mod cases;
 mod corruption;
 mod huge;
+mod list_corruption;
 mod memory;
 mod model;
 mod sharing;
+mod sharing_model;
 
 use std::vec;
 use std::vec::Vec;
