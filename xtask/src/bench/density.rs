@@ -52,6 +52,8 @@ const SETTLE: Row = Row::instructions("settle-instructions").peer(1_480e6).goal(
 const IDLE_EPOCH: Row = Row::instructions("idle-epoch-instructions").peer(344e6).goal(1e6);
 const IDLE_RUNNING_EPOCH: Row = Row::instructions("idle-running-epoch-instructions");
 const BREAK: Row = Row::instructions("break");
+/// The same where the page has no sharers left: nothing is copied.
+const BREAK_IN_PLACE: Row = Row::instructions("break-in-place");
 /// What the goal of [`BREAK`] is made from.
 const COPY_PAGE: Row = Row::instructions("copy-page");
 const NULL_EXIT: Row = Row::instructions("null-exit");
@@ -76,9 +78,10 @@ pub fn measure(context: &Context) -> Result<Vec<Measured>> {
         figure(IDLE_RUNNING_EPOCH, Series::running_epoch),
     ];
     let breaks = scenario::measure(context, &breaks, &mut Silent)?;
-    let [of_break, copy, exit] =
-        [BREAK, COPY_PAGE, NULL_EXIT].map(|row| (row, scenario::measured(&breaks, row.name)));
-    measured.extend(with_goal([of_break, copy, exit]));
+    let of_break = |row: Row| (row, scenario::measured(&breaks, row.name));
+    measured.extend(with_goal([BREAK, COPY_PAGE, NULL_EXIT].map(of_break)));
+    let (row, ours) = of_break(BREAK_IN_PLACE);
+    measured.push(Measured { row, ours });
     Ok(measured)
 }
 
@@ -99,7 +102,54 @@ fn with_goal(rows: [(Row, Result<f64, String>); 3]) -> [Measured; 3] {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::{BREAK, COPY_PAGE, NULL_EXIT, with_goal};
+    use crate::guests::{self, Scenario, When};
+
+    /// What [`super::recorder`] reads from the stream is what this file asks for.
+    #[test]
+    fn the_scenario_says_what_the_figures_need() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let file = root.join("guest-tests/scenarios/density.toml");
+        let Scenario {
+            guests,
+            script,
+            expect,
+            ..
+        } = guests::read(&file, "density.toml", &root).unwrap();
+        assert!(expect.is_none(), "it is no test");
+        assert_eq!(guests.len(), 4);
+        let when = |wanted: &str| {
+            script
+                .iter()
+                .find(|step| step.command == wanted)
+                .map(|step| &step.when)
+        };
+        let has = |when: &When, command: &str| {
+            script
+                .iter()
+                .any(|step| step.when == *when && step.command == command)
+        };
+        for guest in &guests {
+            assert_eq!((guest.domain.as_str(), guest.memory_bytes), ("web", 128 << 20));
+            assert!(matches!(
+                when(&format!("pause {}", guest.name)),
+                Some(When::Micros(_))
+            ));
+            let up = When::Event {
+                guest: guest.name.clone(),
+                event: "up".to_owned(),
+            };
+            assert!(has(&up, "stats"), "when {} is up", guest.name);
+        }
+        assert!(has(when("pages").unwrap(), "stats"), "of the same moment");
+        assert!(
+            script
+                .iter()
+                .any(|step| matches!(step.when, When::Every { .. }) && step.command == "stats")
+        );
+    }
 
     #[test]
     fn a_break_is_measured_against_a_copy_and_an_exit() {

@@ -209,3 +209,56 @@ fn run_config<'a>(
     }
     Ok(run)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use pleat_bundle::config::{MergeConfig, When};
+
+    use super::{BootOptions, run_config};
+    use crate::guests;
+
+    #[test]
+    fn the_record_says_what_the_file_says() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let file = root.join("guest-tests/scenarios/density.toml");
+        let mut scenario = guests::read(&file, "density.toml", &root).unwrap();
+        scenario.merge.pace = Some(20_000_000);
+        scenario.guests[1].merge = guests::Merge::Off;
+        let options = BootOptions {
+            tsc_hz: Some(7),
+            is_interactive: false,
+        };
+        let images: Vec<(u16, Option<u16>)> = (0..4).map(|index| (index, Some(9))).collect();
+        let record = run_config(&scenario, options, &images).unwrap();
+        let merge = MergeConfig {
+            pace: Some(20_000_000),
+            ..MergeConfig::default()
+        };
+        assert_eq!((record.merge, record.seed.is_some()), (merge, true));
+        assert_eq!(
+            (record.guests[1].merge, record.guests[1].domain),
+            (guests::Merge::Off, "web")
+        );
+        assert_eq!(
+            (record.guests[3].kernel, record.guests[3].initramfs),
+            (3, Some(9))
+        );
+        let repeated = When::Every {
+            period_us: 250_000,
+            from_us: 8_000_000,
+        };
+        assert!(
+            record
+                .script
+                .iter()
+                .any(|step| step.when == repeated && step.command == "stats")
+        );
+        let up = When::Event {
+            guest: "d",
+            event: "up",
+        };
+        assert!(record.script.iter().any(|step| step.when == up));
+    }
+}
