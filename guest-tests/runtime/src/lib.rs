@@ -11,6 +11,7 @@
 #[cfg(not(test))]
 mod builtins;
 
+pub mod contents;
 pub mod parameters;
 pub mod random;
 pub mod regions;
@@ -37,6 +38,10 @@ mod start;
 pub mod start_info;
 #[cfg(not(test))]
 pub mod step;
+#[cfg(not(test))]
+pub mod store;
+#[cfg(not(test))]
+pub mod timing;
 #[cfg(not(test))]
 pub mod trap;
 

@@ -2,6 +2,7 @@
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
+use crate::contents::Content;
 use crate::regions::{MAX_REGIONS, PAGE_BYTES, Region, RegionList};
 use crate::{hypercall, start_info};
 
@@ -92,6 +93,31 @@ impl Page {
         }
         Ok(())
     }
+
+    /// Writes a whole page.
+    pub fn write(&mut self, content: Content) {
+        self.fill(0..WORDS, |index| content.word(index));
+    }
+
+    /// Compares a whole page; a difference ends the guest as failed.
+    pub fn expect(&self, content: Content, when: &str) {
+        if let Err(wrong) = self.check(0..WORDS, |index| content.word(index)) {
+            wrong.fail(when);
+        }
+    }
+}
+
+impl Mismatch {
+    /// Ends the guest as failed.
+    pub fn fail(&self, when: &str) -> ! {
+        crate::println!(
+            "FAILED: {when}: {:#x} holds {:#018x}, not {:#018x}",
+            self.address,
+            self.found,
+            self.expected
+        );
+        hypercall::finish(1)
+    }
 }
 
 /// All free memory, in order of address.
@@ -121,6 +147,12 @@ impl Pages {
     /// All pages, to be written.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Page> {
         self.runs.iter_mut().flat_map(|run| run.iter_mut())
+    }
+
+    /// The most pages in a row.
+    pub fn longest_run(&mut self) -> &mut [Page] {
+        let longest = (0..MAX_REGIONS).max_by_key(|&index| self.runs[index].len());
+        self.runs[longest.unwrap_or(0)]
     }
 
     /// One page by its number.

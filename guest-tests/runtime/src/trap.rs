@@ -21,6 +21,8 @@ pub const FIRST_INTERRUPT: u8 = 32;
 const KERNEL_CODE: u64 = 0x08;
 const KERNEL_DATA: u64 = 0x10;
 const TASK: u16 = 0x28;
+/// The second entry of the interrupt-stack table, in the TSS.
+const IST2_OFFSET: usize = 44;
 
 core::arch::global_asm!(include_str!("stubs.s"), options(att_syntax));
 core::arch::global_asm!(include_str!("trap.s"));
@@ -249,6 +251,25 @@ pub(crate) fn load_tables() {
         core::arch::asm!("lgdt [{}]", "lidt [{}]", "ltr {:x}", in(reg) &raw const gdt, in(reg) &raw const idt,
                          in(reg) TASK, options(nostack));
     }
+}
+
+/// Where the stack of interrupts starts.
+#[must_use]
+pub fn interrupt_stack_top() -> u64 {
+    (&raw const pleat_interrupt_stack_top).addr() as u64
+}
+
+/// Gives interrupts another stack; the processor reads the entry at the next one.
+pub fn set_interrupt_stack(top: u64) {
+    let entry = TSS
+        .0
+        .get()
+        .cast::<u8>()
+        .wrapping_add(IST2_OFFSET)
+        .cast::<[u8; 8]>();
+    // SAFETY: IST2 lies at byte 44 of the table (SDM figure 8-11), which lives for ever; nobody holds a
+    // reference to it.
+    unsafe { entry.write_volatile(top.to_le_bytes()) };
 }
 
 /// Where the stack of exceptions starts.
