@@ -16,7 +16,7 @@
 use hashbrown::HashTable;
 use pleat_types::Hfn;
 
-use super::Key;
+use crate::ledger::{Key, Ledger};
 
 /// The most entries with one key.
 pub const EQUAL_KEYS_MAX: usize = 8;
@@ -32,6 +32,26 @@ pub trait Keys {
     fn enter(&mut self, frame: Hfn, key: Key) -> Option<()>;
     /// Notes that a frame is not in the index.
     fn leave(&mut self, frame: Hfn);
+}
+
+impl Keys for Ledger<'_> {
+    fn frames(&self) -> u32 {
+        Self::frames(self)
+    }
+
+    fn key(&self, frame: Hfn) -> Option<Key> {
+        Self::key(self, frame)
+    }
+
+    fn enter(&mut self, frame: Hfn, key: Key) -> Option<()> {
+        self.set_key(frame, key).ok()?;
+        self.set_indexed(frame).ok()
+    }
+
+    fn leave(&mut self, frame: Hfn) {
+        // Of a frame that has a key this cannot fail.
+        let _ = self.clear_indexed(frame);
+    }
 }
 
 /// What became of an entry.

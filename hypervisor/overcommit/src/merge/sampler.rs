@@ -19,7 +19,8 @@
 
 use pleat_types::{Gfn, GuestId};
 
-use super::{Key, Pressure};
+use super::Pressure;
+use crate::ledger::Key;
 
 /// Where the words of a fingerprint are, as indices of 64-bit words in the page: over all of it, its first and
 /// last word among them (headers and ends differ where the middle is filler).
@@ -151,8 +152,9 @@ impl Look<'_> {
         if words.iter().fold(0, |all, word| all | word) == 0 {
             return n.is_multiple_of(CLASSES);
         }
-        let fold = |sum: u64, word: &u64| (sum ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
-        words.iter().fold(0, fold).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - CLASSES.ilog2()) == 0
+        // Each product carries what differs upwards, to the bits that choose.
+        let fold = |sum: u64, word: &u64| (sum ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        words.iter().fold(0, fold) >> (64 - CLASSES.ilog2()) == 0
     }
 
     /// Notes what a sampled page is.

@@ -11,12 +11,10 @@
 use pleat_types::FRAME_SIZE;
 use xxhash_rust::xxh3::xxh3_64_with_secret;
 
+use crate::ledger::Key;
+
 /// Bytes of key material: as many as xxh3's own default has. With that many a page is four blocks of 1 KiB.
 const SECRET_SIZE: usize = 192;
-
-/// What the index knows a page's content by.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct Key(pub u32);
 
 /// What the keys of one domain are made with.
 #[derive(Clone)]

@@ -2,5 +2,6 @@
 
 mod content;
 mod index;
+mod ledger;
 mod pace;
 mod sampler;

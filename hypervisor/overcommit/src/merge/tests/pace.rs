@@ -138,20 +138,36 @@ fn who_spends_too_much_waits_for_it() {
 
 #[test]
 fn who_spends_all_gets_seven_eighths_of_the_rate() {
-    let mut pace = Pace::new(HZ, Some(12_345_678));
+    let rate = 12_345_678;
+    let mut pace = Pace::new(HZ, Some(rate));
     let step = 999_983;
-    let spent: u64 = (0..10 * HZ / step)
+    let spent: Vec<(u64, u64)> = (0..10 * HZ / step)
         .map(|n| {
             let budget = pace.budget(Tsc(n * step));
             pace.spend(budget);
-            budget
+            (n * step, budget)
         })
-        .sum();
-    let expected = 12_345_678_u64 / 8 + 10 * (12_345_678 - 12_345_678 / 8);
+        .collect();
+    let total: u64 = spent.iter().map(|(_, ticks)| ticks).sum();
+    let expected = rate / 8 + 10 * (rate - rate / 8);
     assert!(
-        spent.abs_diff(expected) < expected / 1000,
-        "{spent} of {expected}"
+        total.abs_diff(expected) < expected / 1000,
+        "{total} of {expected}"
     );
+    // The first second has the full bucket in it.
+    let most = most_in_a_second(&spent, HZ);
+    assert!(most <= rate && most > rate - rate / 500, "{most} of {rate}");
+}
+
+#[test]
+fn who_asks_often_gets_no_less() {
+    let mut pace = Pace::new(HZ, Some(8_000));
+    pace.spend(1_000);
+    // Each time less than a tenth of a tick has gathered.
+    for n in 0..=100_000 {
+        let budget = pace.budget(Tsc(n * 10_000 / 8));
+        assert!(budget.abs_diff(n * 7 / 800) <= 1, "{budget}");
+    }
 }
 
 /// One step of whoever spends.
@@ -159,7 +175,7 @@ fn who_spends_all_gets_seven_eighths_of_the_rate() {
 enum Step {
     /// So many ticks pass.
     Wait(u64),
-    /// This part of what there is, in 256ths, is spent.
+    /// So many 256ths of what there is are spent.
     Spend(u64),
     /// An epoch ends.
     Advise(usize, u64, u64),
@@ -168,8 +184,9 @@ enum Step {
 fn decode((kind, a, b): (u8, u64, u64), hz: u64) -> Step {
     match kind % 8 {
         0 => Step::Wait(a % (hz / 3)),
-        1 | 2 => Step::Wait(a % (hz / 200)),
-        3..=6 => Step::Spend(a % 257),
+        1 | 2 => Step::Wait(a % (hz / 100)),
+        3 | 4 => Step::Spend(a % 257),
+        5 | 6 => Step::Spend(256),
         _ => Step::Advise(usize::from(kind / 8) % 4, a % 100, b % (a % 100 + 1)),
     }
 }

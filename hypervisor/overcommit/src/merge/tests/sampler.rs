@@ -54,16 +54,26 @@ fn one_in_32_is_sampled() {
 
 #[test]
 fn pages_that_differ_in_little_are_sampled_as_often() {
-    for word in 0..SAMPLE_WORDS.len() {
+    for (word, shift) in (0..SAMPLE_WORDS.len()).flat_map(|word| [0, 20, 52].map(|shift| (word, shift))) {
         let mut page = words(5);
-        let count = (0..3200_u64)
-            .filter(|n| {
-                page[word] = *n;
-                Look::wants(0, &page)
-            })
-            .count();
-        assert!((60..140).contains(&count), "{count} of 3,200 with word {word}");
+        let is_sampled = |n: &u64| {
+            page[word] = n << shift;
+            Look::wants(0, &page)
+        };
+        let count = (0..3200).filter(is_sampled).count();
+        assert!(
+            (60..140).contains(&count),
+            "{count} of 3,200 with word {word} at bit {shift}"
+        );
     }
+}
+
+#[test]
+fn filler_is_sampled_as_often() {
+    // Pages that are one word over and over.
+    let count = (1..=3200).filter(|n| Look::wants(0, &[*n; SAMPLE_WORDS.len()]));
+    let count = count.count();
+    assert!((60..140).contains(&count), "{count} of 3,200");
 }
 
 #[test]
@@ -95,6 +105,22 @@ fn a_page_of_another_mapping_or_guest_is_a_duplicate() {
         assert_eq!(look(&mut sampler, guest, first, &contents).percent(), 100);
         // And now that it was seen there, for the first one too.
         assert_eq!(look(&mut sampler, GUEST, 0, &contents).percent(), 100);
+    }
+}
+
+#[test]
+fn a_key_that_was_never_seen_is_no_duplicate() {
+    // Whatever an entry of the filter holds before it is used.
+    let mut sampler = Sampler::new();
+    for first in (0..4096).map(|n| n * 512) {
+        let mut fresh = Sampler::new();
+        let mut look = fresh.look(GUEST, Gfn::new(first));
+        look.note(Sample::Content(Key(0)));
+        assert_eq!(look.estimate().duplicates, 0);
+        // A key of the same class only.
+        let mut look = sampler.look(GUEST, Gfn::new(first));
+        look.note(Sample::Content(Key(u32::try_from(first / 512 * 2048).unwrap())));
+        assert_eq!(look.estimate().duplicates, 0);
     }
 }
 
