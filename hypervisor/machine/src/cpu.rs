@@ -30,6 +30,32 @@ pub fn outsb(port: u16, bytes: &[u8]) {
     }
 }
 
+/// Fills `words` words with zeros: what the compiler's `memset` is, without the way there.
+///
+/// # Safety
+/// The words are mapped, writable, and nothing refers to them.
+#[inline]
+pub unsafe fn zero_words(to: *mut u64, words: usize) {
+    // SAFETY: the caller vouches for the words; DF is clear by the ABI.
+    unsafe {
+        asm!("rep stosq", inout("rcx") words => _, inout("rdi") to => _, in("rax") 0_u64,
+             options(nostack, preserves_flags));
+    }
+}
+
+/// Copies `words` words, the first one first. The two ranges may be the same.
+///
+/// # Safety
+/// Both ranges are mapped, `to` is writable, and nothing refers to it.
+#[inline]
+pub unsafe fn copy_words(from: *const u64, to: *mut u64, words: usize) {
+    // SAFETY: as for `zero_words`.
+    unsafe {
+        asm!("rep movsq", inout("rcx") words => _, inout("rdi") to => _, inout("rsi") from => _,
+             options(nostack, preserves_flags));
+    }
+}
+
 /// Reads a model-specific register that this processor has.
 pub fn rdmsr(msr: u32) -> u64 {
     // SAFETY: reading has no effect on memory; a register that does not exist faults and is reported.
