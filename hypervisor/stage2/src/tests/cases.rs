@@ -2,10 +2,10 @@
 
 use std::vec::Vec;
 
-use super::history::World;
 use super::memory::FakeMemory;
-use super::model::{Op, ZERO};
+use super::op::{Op, Way, ZERO};
 use super::oracle::{View, view};
+use super::world::World;
 use crate::codec::{Absent, GFN_LIMIT, Level};
 use crate::error::{Bug, Error};
 use crate::fault::FaultAction;
@@ -14,14 +14,14 @@ use crate::memory::TableMemory;
 use crate::table::{Page, Stage2};
 use pleat_types::{Access, Gfn, Hfn, OwnedFrame, PageSize};
 
-fn empty(processors: ProcessorSet) -> (FakeMemory, Stage2) {
+pub fn empty(processors: ProcessorSet) -> (FakeMemory, Stage2) {
     let mut memory = FakeMemory::default();
     let stage2 = Stage2::new(&mut memory, Hfn::new(ZERO), processors).unwrap();
     memory.take_log();
     (memory, stage2)
 }
 
-fn small(frame: u64) -> OwnedFrame {
+pub fn small(frame: u64) -> OwnedFrame {
     OwnedFrame::claim(Hfn::new(frame), PageSize::Small)
 }
 
@@ -114,16 +114,16 @@ fn a_range_that_finds_no_table_changes_nothing_and_one_that_does_is_never_broken
 fn a_mapping_that_finds_no_table_gives_the_frame_back() {
     for allocations in 0..3 {
         let mut world = World::new();
-        let op = Op::Unique((1 << 18) + 5, 0x9000);
+        let op = Op::Unique((1 << 18) + 5, 0x9000, Way::Walk);
         assert_eq!(
-            world.step(&op, Some(allocations)),
+            world.step(0, &op, Some(allocations)),
             if allocations < 2 {
                 Err(Error::HostShort)
             } else {
                 Ok(())
             }
         );
-        assert_eq!(world.owned.len(), usize::from(allocations == 2));
+        assert_eq!(world.guests[0].owned.len(), usize::from(allocations == 2));
         world.end();
     }
 }
@@ -132,17 +132,28 @@ fn a_mapping_that_finds_no_table_gives_the_frame_back() {
 fn pages_that_were_mapped_one_by_one_collapse_and_split_again() {
     let mut world = World::new();
     for n in 0..512 {
-        world.step(&Op::Unique(512 + n, 0x4_0000 + n), None).unwrap();
+        world
+            .step(0, &Op::Unique(512 + n, 0x4_0000 + n, Way::Walk), None)
+            .unwrap();
     }
-    world.step(&Op::Use(1023, true), None).unwrap();
-    world.step(&Op::Collapse(700), None).unwrap();
-    let whole = world.stage2.lookup(&world.memory, Gfn::new(513)).unwrap();
+    world.step(0, &Op::Use(1023, true), None).unwrap();
+    world.step(0, &Op::Collapse(700), None).unwrap();
+    let whole = world.guests[0]
+        .stage2
+        .lookup(&world.memory, Gfn::new(513))
+        .unwrap();
     assert_eq!(
         (whole.page, whole.level, whole.dirty),
         (Page::Unique(Hfn::new(0x4_0001)), Level::Two, true)
     );
-    world.step(&Op::Split(600), None).unwrap();
-    assert!(world.stage2.lookup(&world.memory, Gfn::new(512)).unwrap().dirty);
+    world.step(0, &Op::Split(600), None).unwrap();
+    assert!(
+        world.guests[0]
+            .stage2
+            .lookup(&world.memory, Gfn::new(512))
+            .unwrap()
+            .dirty
+    );
     world.end();
 }
 
@@ -151,15 +162,17 @@ fn pages_out_of_order_or_out_of_line_do_not_collapse() {
     for frame_of in [|n| 0x4_0000 + (n ^ 1), |n| 0x4_0001 + n] {
         let mut world = World::new();
         for n in 0..512 {
-            world.step(&Op::Unique(n, frame_of(n)), None).unwrap();
+            world
+                .step(0, &Op::Unique(n, frame_of(n), Way::Walk), None)
+                .unwrap();
         }
-        assert!(world.step(&Op::Collapse(0), None).is_err());
+        assert!(world.step(0, &Op::Collapse(0), None).is_err());
         world.end();
     }
 }
 
 /// A processor that writes to the page at the worst moment: just before an entry is exchanged.
-struct Racing(FakeMemory);
+pub struct Racing(pub FakeMemory);
 
 impl TableMemory for Racing {
     fn load(&self, table: Hfn, index: usize) -> u64 {

@@ -20,6 +20,12 @@ pub struct Store {
     new: u64,
 }
 
+impl Store {
+    pub const fn table(&self) -> Hfn {
+        self.table
+    }
+}
+
 #[derive(Default)]
 pub struct FakeMemory {
     tables: Vec<[u64; 512]>,

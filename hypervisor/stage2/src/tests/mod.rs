@@ -2,8 +2,13 @@
 
 mod cases;
 mod codec;
-mod history;
+mod ends;
 mod memory;
 mod model;
+mod op;
 mod oracle;
+mod perform;
 mod random;
+mod sharing;
+mod sweeping;
+mod world;

@@ -1,61 +1,23 @@
 //! What the operations mean, as simply as it can be said: a map from pages to states.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::vec::Vec;
 
-use super::oracle::View;
+use super::op::{DEVICE, Op, PROMISED, ZERO, owe};
+use super::oracle::{FROZEN, OWED_SHIFT, SHARED, View};
 use crate::audit::Counters;
 use crate::codec::Absent;
 use crate::harvest::Used;
+use crate::sweep::Calm;
 use pleat_types::{Gfn, PageSize};
-
-pub const ZERO: u64 = 0x77;
-/// Four blocks of 2 MiB, and 1 GiB with something ragged before it.
-pub const PROMISED: [(u64, u64); 2] = [(0, 2048), (GIB - 700, GIB + 700)];
-pub const DEVICE: (u64, u64) = (3000, 5);
-const GIB: u64 = 1 << 18;
-/// Pages that are looked at: ends and middles of blocks, a device, a hole.
-pub const GFNS: [u64; 18] = [
-    0,
-    1,
-    511,
-    512,
-    513,
-    1023,
-    1024,
-    1536,
-    2047,
-    2048,
-    3002,
-    GIB - 700,
-    GIB - 512,
-    GIB - 1,
-    GIB,
-    GIB + 512,
-    GIB + 1023,
-    2 * GIB - 1,
-];
-
-#[derive(Clone, Debug)]
-pub enum Op {
-    Zero(u64),
-    Unique(u64, u64),
-    Block(u64, u64, PageSize),
-    Split(u64),
-    Collapse(u64),
-    Fold(u64, PageSize),
-    Unmap(u64, PageSize, Absent),
-    Reclassify(u64, Absent, Absent),
-    /// The guest uses a page: the processor sets A, and D for a write.
-    Use(u64, bool),
-    Harvest(usize),
-}
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
     Ballooned,
     Zero,
     Owned(u64),
+    Frozen(u64),
+    Shared(u64),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -63,12 +25,27 @@ struct Cell {
     state: State,
     accessed: bool,
     dirty: bool,
+    owed: u8,
+}
+
+/// What a sweep is to report.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Swept {
+    pub calm: Vec<Calm>,
+    pub looked_at: u64,
+    pub written: u64,
+    pub rewritten: u64,
+    pub owing: u64,
 }
 
 /// Only what differs from the declared ranges is in the map, by size and first page.
 #[derive(Clone, Default)]
 pub struct Model {
     cells: BTreeMap<(u64, PageSize), Cell>,
+    /// Pages that own their frame and were written since they were last found calm.
+    pub unseen: BTreeSet<u64>,
+    /// What the last sweep was to report.
+    pub swept: Swept,
 }
 
 fn base(gfn: u64) -> u64 {
@@ -87,6 +64,7 @@ fn new_cell(state: State) -> Cell {
         state,
         accessed: false,
         dirty: false,
+        owed: 0,
     }
 }
 
@@ -104,22 +82,21 @@ impl Model {
         let Some(((first, size), cell)) = self.cell(gfn) else {
             return View::Absent(base(gfn));
         };
-        let Cell {
-            state,
-            accessed,
-            dirty,
-        } = cell;
-        let mapped = |frame, is_writable| View::Mapped {
+        let owed = u64::from(cell.owed) << OWED_SHIFT;
+        let (frame, is_writable, marks) = match cell.state {
+            State::Ballooned => return View::Absent(2),
+            State::Zero => (ZERO, false, SHARED),
+            State::Owned(frame) => (frame, true, owed),
+            State::Frozen(frame) => (frame, false, FROZEN | owed),
+            State::Shared(frame) => (frame, false, SHARED),
+        };
+        View::Mapped {
             frame: frame + (gfn - first),
             size: size.frames(),
             is_writable,
-            accessed,
-            dirty,
-        };
-        match state {
-            State::Ballooned => View::Absent(2),
-            State::Zero => mapped(ZERO, false),
-            State::Owned(frame) => mapped(frame, true),
+            accessed: cell.accessed,
+            dirty: cell.dirty,
+            marks,
         }
     }
 
@@ -135,9 +112,10 @@ impl Model {
             let counter = match (cell.state, size) {
                 (State::Ballooned, _) => &mut counters.ballooned,
                 (State::Zero, _) => &mut counters.zero,
-                (State::Owned(_), PageSize::Small) => &mut counters.unique,
-                (State::Owned(_), PageSize::Large) => &mut counters.large,
-                (State::Owned(_), PageSize::Huge) => &mut counters.huge,
+                (State::Shared(_), _) => &mut counters.shared,
+                (State::Owned(_) | State::Frozen(_), PageSize::Small) => &mut counters.unique,
+                (State::Owned(_) | State::Frozen(_), PageSize::Large) => &mut counters.large,
+                (State::Owned(_) | State::Frozen(_), PageSize::Huge) => &mut counters.huge,
             };
             *counter += 1;
         }
@@ -162,7 +140,7 @@ impl Model {
                 self.expect(gfn, View::Absent(1))?;
                 self.set(gfn, State::Zero);
             }
-            Op::Unique(gfn, frame) => {
+            Op::Unique(gfn, frame, _) => {
                 let is_zero = matches!(self.cell(gfn), Some((_, cell)) if cell.state == State::Zero);
                 if !is_zero {
                     self.expect(gfn, View::Absent(1))?;
@@ -172,7 +150,7 @@ impl Model {
             Op::Block(gfn, frame, size) => self.map_block(gfn, frame, size)?,
             Op::Split(gfn) => self.split(gfn)?,
             Op::Collapse(gfn) => self.collapse(gfn)?,
-            Op::Fold(..) => {}
+            Op::Fold(..) | Op::TakeAccessed(_) => {}
             Op::Unmap(gfn, size, to) => self.unmap(gfn, size, to)?,
             Op::Reclassify(gfn, from, to) => {
                 self.expect(gfn, View::Absent(kind(from)))?;
@@ -180,7 +158,56 @@ impl Model {
             }
             Op::Use(gfn, is_write) => self.touch(gfn, is_write)?,
             Op::Harvest(_) => self.cells.values_mut().for_each(|cell| cell.accessed = false),
+            Op::Sweep(from, end) => self.sweep(from, end),
+            Op::MarkWritten(gfn) => {
+                self.owned(gfn)?.dirty = true;
+                self.unseen.insert(gfn);
+            }
+            Op::OweCalm(gfn) => {
+                let cell = self.owned(gfn)?;
+                cell.owed = cell.owed.max(1);
+            }
+            _ => self.apply_sharing(op)?,
         }
+        Some(())
+    }
+
+    fn apply_sharing(&mut self, op: &Op) -> Option<()> {
+        let (Op::Freeze(gfn)
+        | Op::Thaw(gfn)
+        | Op::Share(gfn)
+        | Op::MergeInto(gfn, _)
+        | Op::MergeIntoZero(gfn)
+        | Op::Break(gfn, ..)
+        | Op::TakeShare(gfn, _)) = *op
+        else {
+            return None;
+        };
+        let old = *self.cells.get(&(gfn, PageSize::Small))?;
+        let merged = |state| Cell {
+            accessed: old.accessed,
+            ..new_cell(state)
+        };
+        let new = match (op, old.state) {
+            (Op::Freeze(_), State::Owned(frame)) => Cell {
+                state: State::Frozen(frame),
+                ..old
+            },
+            (Op::Thaw(_), State::Frozen(frame)) => Cell {
+                state: State::Owned(frame),
+                ..old
+            },
+            (Op::Share(_), State::Frozen(frame)) => merged(State::Shared(frame)),
+            (Op::MergeInto(_, frame), State::Frozen(_)) => merged(State::Shared(*frame)),
+            (Op::MergeIntoZero(_), State::Frozen(_)) => merged(State::Zero),
+            (Op::Break(_, frame, _), State::Shared(_)) => new_cell(State::Owned(*frame)),
+            (Op::TakeShare(..), State::Shared(frame)) => merged(State::Owned(frame)),
+            _ => return None,
+        };
+        if !matches!(new.state, State::Owned(_) | State::Frozen(_)) {
+            self.unseen.remove(&gfn);
+        }
+        self.cells.insert((gfn, PageSize::Small), new);
         Some(())
     }
 
@@ -197,6 +224,12 @@ impl Model {
             Absent::Ballooned => self.set(gfn, State::Ballooned),
             _ => self.cells.retain(|key, _| *key != (gfn, PageSize::Small)),
         }
+    }
+
+    fn owned(&mut self, gfn: u64) -> Option<&mut Cell> {
+        let (key, _) = self.cell(gfn)?;
+        let cell = self.cells.get_mut(&key)?;
+        matches!(cell.state, State::Owned(_)).then_some(cell)
     }
 
     fn map_block(&mut self, gfn: u64, frame: u64, size: PageSize) -> Option<()> {
@@ -232,6 +265,7 @@ impl Model {
                 (key.0 + offset, part),
                 Cell {
                     state: State::Owned(frame + offset),
+                    owed: 1,
                     ..cell
                 },
             );
@@ -252,6 +286,7 @@ impl Model {
             }
             whole.accessed |= cell.accessed;
             whole.dirty |= cell.dirty;
+            whole.owed = whole.owed.max(cell.owed);
         }
         self.cells
             .retain(|(gfn, _), _| !(first..first + 512).contains(gfn));
@@ -261,10 +296,12 @@ impl Model {
 
     fn unmap(&mut self, gfn: u64, size: PageSize, to: Absent) -> Option<()> {
         let cell = *self.cells.get(&(gfn, size))?;
-        if cell.state == State::Ballooned {
+        if matches!(cell.state, State::Ballooned | State::Frozen(_)) {
             return None;
         }
         self.cells.remove(&(gfn, size));
+        self.unseen
+            .retain(|page| !(gfn..gfn + size.frames()).contains(page));
         if to == Absent::Ballooned {
             (gfn..gfn + size.frames()).for_each(|gfn| self.clear(gfn, to));
         }
@@ -275,12 +312,43 @@ impl Model {
         let (key, _) = self.cell(gfn)?;
         let cell = self.cells.get_mut(&key)?;
         match (cell.state, is_write) {
-            (State::Ballooned, _) | (State::Zero, true) => return None,
+            (State::Ballooned, _) | (State::Zero | State::Frozen(_) | State::Shared(_), true) => return None,
             _ => {}
         }
         cell.accessed = true;
         cell.dirty |= is_write;
+        if is_write {
+            self.unseen.insert(gfn);
+        }
         Some(())
+    }
+
+    fn sweep(&mut self, from: u64, end: u64) {
+        let mut swept = Swept::default();
+        for ((gfn, size), cell) in &mut self.cells {
+            let is_within = gfn + size.frames() > from && *gfn < end;
+            let State::Owned(frame) = cell.state else { continue };
+            if !is_within {
+                continue;
+            }
+            swept.looked_at += 1;
+            if cell.dirty {
+                swept.written += 1;
+                swept.rewritten += u64::from(cell.owed > 0);
+                cell.owed = owe(frame).clamp(1, 15);
+                cell.dirty = false;
+            } else if cell.owed > 0 {
+                cell.owed -= 1;
+                if cell.owed == 0 {
+                    let pages = *gfn..gfn + size.frames();
+                    self.unseen.retain(|page| !pages.contains(page));
+                    let (gfn, size) = (Gfn::new(*gfn), *size);
+                    swept.calm.push(Calm { gfn, size });
+                }
+            }
+            swept.owing += u64::from(cell.owed > 0);
+        }
+        self.swept = swept;
     }
 }
 

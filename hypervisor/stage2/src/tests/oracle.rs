@@ -14,9 +14,16 @@ pub enum View {
         is_writable: bool,
         accessed: bool,
         dirty: bool,
+        /// Bits 52 to 62, which the processor ignores.
+        marks: u64,
     },
     Broken,
 }
+
+/// In [`View::Mapped`]: whose frame it is not, or not now; and where the epochs are that it owes.
+pub const SHARED: u64 = 1;
+pub const FROZEN: u64 = 1 << 10;
+pub const OWED_SHIFT: u32 = 1;
 
 pub fn view(memory: &FakeMemory, root: Hfn, gfn: u64) -> View {
     match place(memory, root, gfn) {
@@ -28,28 +35,42 @@ pub fn view(memory: &FakeMemory, root: Hfn, gfn: u64) -> View {
 
 /// Table, index, raw entry and level (0 to 3) where the walk ends; `None` if it ends nowhere good.
 pub fn place(memory: &FakeMemory, root: Hfn, gfn: u64) -> Option<(Hfn, usize, u64, u32)> {
+    place_at(memory, root, gfn, 0)
+}
+
+/// The same for a walk that ends at this level, at a link too.
+pub fn place_at(memory: &FakeMemory, root: Hfn, gfn: u64, down_to: u32) -> Option<(Hfn, usize, u64, u32)> {
     let mut table = root;
-    for level in (0..4).rev() {
+    for level in (down_to..4).rev() {
         let index = usize::try_from((gfn >> (9 * level)) & 511).unwrap();
         let raw = memory.raw(table, index)?;
         let is_leaf = level == 0 || raw & 0x80 != 0;
-        if raw & 7 == 0 || is_leaf {
+        if raw & 7 == 0 || is_leaf || level == down_to {
             return Some((table, index, raw, level));
         }
         // Everything is allowed on the way down; the leaf decides. Reserved bits 6:3 (SDM table 29-5).
-        if raw & 0x7f != 7 {
+        if raw & 0x7f != 7 || raw >> 52 != 0 {
             return None;
         }
-        table = Hfn::new(raw >> 12);
+        table = Hfn::new((raw >> 12) & 0xff_ffff_ffff);
     }
     None
+}
+
+/// The links that the walk to a page goes by.
+pub fn links(memory: &FakeMemory, root: Hfn, gfn: u64) -> impl Iterator<Item = (Hfn, usize)> {
+    (1..4).filter_map(move |level| {
+        let (table, index, raw, at) = place_at(memory, root, gfn, level)?;
+        (at == level && raw & 0x87 == 7).then_some((table, index))
+    })
 }
 
 fn mapped(raw: u64, level: u32, gfn: u64) -> View {
     let size = 1 << (9 * level);
     let first = (raw >> 12) & 0xff_ffff_ffff;
     let is_write_back = raw & 0x78 == 0x30;
-    if level == 3 || !is_write_back || raw & 5 != 5 || !first.is_multiple_of(size) || first == TRAP {
+    let is_ours = raw >> 63 == 0 && level < 3;
+    if !is_ours || !is_write_back || raw & 5 != 5 || !first.is_multiple_of(size) || first == TRAP {
         return View::Broken;
     }
     View::Mapped {
@@ -58,5 +79,6 @@ fn mapped(raw: u64, level: u32, gfn: u64) -> View {
         is_writable: raw & 2 != 0,
         accessed: raw & 0x100 != 0,
         dirty: raw & 0x200 != 0,
+        marks: raw >> 52,
     }
 }

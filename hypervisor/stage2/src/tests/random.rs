@@ -1,4 +1,4 @@
-//! Random operations; allocation fails now and then.
+//! Random operations of several guests; allocation fails now and then.
 
 use std::vec::Vec;
 
@@ -6,13 +6,24 @@ use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_oneof, proptes
 use proptest::sample::select;
 use proptest::{collection, option};
 
-use super::history::World;
-use super::model::{GFNS, Op};
-use crate::codec::Absent;
+use super::op::{GFNS, Op, Way};
+use super::oracle::{SHARED, View};
+use super::world::World;
+use crate::codec::{Absent, GFN_LIMIT};
 use crate::error::Error;
 use pleat_types::PageSize;
 
-fn operations() -> impl Strategy<Value = Vec<(Op, Option<usize>)>> {
+/// Where the guests meet.
+const POPULAR: [u64; 4] = [0, 511, 512, 1023];
+
+#[derive(Clone, Debug)]
+enum Action {
+    Op(Op, Option<usize>),
+    /// The guest dies.
+    End,
+}
+
+fn mapping() -> impl Strategy<Value = Op> {
     let gfn = || select(&GFNS[..]);
     let absent = || select(&[Absent::Untouched, Absent::Ballooned][..]);
     let block = || select(&[PageSize::Large, PageSize::Huge][..]);
@@ -22,62 +33,139 @@ fn operations() -> impl Strategy<Value = Vec<(Op, Option<usize>)>> {
         2 => (Just(PageSize::Large), absent()),
         1 => (Just(PageSize::Huge), Just(Absent::Untouched)),
     ];
-    let op = prop_oneof![
+    prop_oneof![
         3 => gfn().prop_map(Op::Zero),
-        4 => gfn().prop_map(|gfn| Op::Unique(gfn, 0)),
+        4 => (gfn(), way()).prop_map(|(gfn, way)| Op::Unique(gfn, 0, way)),
         4 => (gfn(), block()).prop_map(|(gfn, size)| Op::Block(gfn, 0, size)),
         3 => gfn().prop_map(Op::Split),
         2 => gfn().prop_map(Op::Collapse),
         4 => (gfn(), block()).prop_map(|(gfn, size)| Op::Fold(gfn, size)),
         5 => (gfn(), unmapping).prop_map(|(gfn, (size, to))| Op::Unmap(gfn, size, to)),
         2 => (gfn(), absent(), absent()).prop_map(|(gfn, from, to)| Op::Reclassify(gfn, from, to)),
-        4 => (gfn(), any::<bool>()).prop_map(|(gfn, is_write)| Op::Use(gfn, is_write)),
-        1 => (1..2000_usize).prop_map(Op::Harvest),
-    ];
-    collection::vec((op, option::weighted(0.3, 0..3_usize)), 1..40)
+    ]
 }
 
-/// Gives mappings frames of their own, and large ones their alignment.
-fn prepare(world: &mut World, op: Op) -> Option<Op> {
+fn way() -> impl Strategy<Value = Way> {
+    select(&[Way::Walk, Way::Spot][..])
+}
+
+fn sharing() -> impl Strategy<Value = Op> {
+    let gfn = || select(&POPULAR[..]);
+    prop_oneof![
+        1 => select(&GFNS[..]).prop_map(Op::Freeze),
+        1 => gfn().prop_map(Op::Thaw),
+        3 => gfn().prop_map(Op::Share),
+        5 => (gfn(), any::<u64>()).prop_map(|(gfn, which)| Op::MergeInto(gfn, which)),
+        1 => gfn().prop_map(Op::MergeIntoZero),
+        3 => (gfn(), way()).prop_map(|(gfn, way)| Op::Break(gfn, 0, way)),
+        3 => (gfn(), way()).prop_map(|(gfn, way)| Op::TakeShare(gfn, way)),
+        1 => gfn().prop_map(|gfn| Op::Unmap(gfn, PageSize::Small, Absent::Untouched)),
+    ]
+}
+
+fn using() -> impl Strategy<Value = Op> {
+    let gfn = || prop_oneof![select(&GFNS[..]), select(&POPULAR[..])];
+    let ends = select(
+        &[
+            (0, GFN_LIMIT),
+            (0, 512),
+            (512, 2048),
+            (1, 513),
+            (1 << 18, 1 << 19),
+        ][..],
+    );
+    prop_oneof![
+        6 => (gfn(), any::<bool>()).prop_map(|(gfn, is_write)| Op::Use(gfn, is_write)),
+        1 => (1..2000_usize).prop_map(Op::Harvest),
+        3 => ends.prop_map(|(from, end)| Op::Sweep(from, end)),
+        2 => gfn().prop_map(Op::TakeAccessed),
+        1 => gfn().prop_map(Op::MarkWritten),
+        1 => gfn().prop_map(Op::OweCalm),
+    ]
+}
+
+fn actions() -> impl Strategy<Value = Vec<(usize, Action)>> {
+    let op = prop_oneof![3 => mapping(), 3 => sharing(), 3 => using()];
+    let action = prop_oneof![
+        40 => (op, option::weighted(0.3, 0..3_usize)).prop_map(|(op, left)| Action::Op(op, left)),
+        1 => Just(Action::End),
+    ];
+    collection::vec((0..3_usize, action), 1..70)
+}
+
+/// Gives mappings frames of their own, and large ones their alignment; `None` for what no caller would do.
+fn prepare(world: &mut World, who: usize, op: Op) -> Option<Op> {
     match op {
-        Op::Unique(gfn, _) => Some(Op::Unique(gfn, world.fresh())),
+        Op::Unique(gfn, _, way) => Some(Op::Unique(gfn, world.fresh(), way)),
+        Op::Break(gfn, _, way) => Some(Op::Break(gfn, world.fresh(), way)),
         Op::Block(gfn, _, size) => {
             let gfn = gfn - gfn % size.frames();
-            make_room(world, gfn, size);
+            make_room(world, who, gfn, size);
             Some(Op::Block(gfn, world.fresh(), size))
         }
         Op::Unmap(gfn, size, to) => Some(Op::Unmap(gfn - gfn % size.frames(), size, to)),
-        Op::Use(gfn, is_write) => {
-            let possible = world.model.clone().apply(&Op::Use(gfn, is_write));
-            possible.map(|()| Op::Use(gfn, is_write))
+        Op::Use(..) => {
+            let possible = world.guests[who].model.clone().apply(&op);
+            possible.map(|()| op)
         }
+        Op::Thaw(gfn) | Op::Share(gfn) | Op::MergeIntoZero(gfn) => {
+            make_frozen(world, who, gfn)?;
+            Some(op)
+        }
+        Op::MergeInto(gfn, which) => {
+            make_frozen(world, who, gfn)?;
+            let count = world.shares.len().max(1);
+            let which = usize::try_from(which % count as u64).unwrap();
+            let frame = world.shares.keys().nth(which);
+            Some(frame.map_or(Op::Share(gfn), |frame| Op::MergeInto(gfn, *frame)))
+        }
+        Op::TakeShare(gfn, _) => match world.guests[who].model.view(gfn) {
+            // Only the last one may.
+            View::Mapped { frame, marks, .. } if marks == SHARED => {
+                let is_last = world.shares.get(&frame) == Some(&1);
+                is_last.then_some(op)
+            }
+            _ => Some(op),
+        },
         other => Some(other),
     }
 }
 
+/// A page that is write-protected, if it can be.
+fn make_frozen(world: &mut World, who: usize, gfn: u64) -> Option<()> {
+    let frame = world.fresh();
+    let _ = world.step(who, &Op::Unique(gfn, frame, Way::Walk), None);
+    let _ = world.step(who, &Op::Freeze(gfn), None);
+    world.guests[who].frozen.contains_key(&gfn).then_some(())
+}
+
 /// The model knows no tables: those of untouched blocks are folded away where a block is to be mapped.
-fn make_room(world: &mut World, gfn: u64, size: PageSize) {
+fn make_room(world: &mut World, who: usize, gfn: u64, size: PageSize) {
     let inside = GFNS
         .into_iter()
         .filter(|other| (gfn..gfn + size.frames()).contains(other));
     for other in inside {
-        let _ = world.step(&Op::Fold(other, PageSize::Large), None);
+        let _ = world.step(who, &Op::Fold(other, PageSize::Large), None);
     }
-    let _ = world.step(&Op::Fold(gfn, size), None);
+    let _ = world.step(who, &Op::Fold(gfn, size), None);
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
-    fn any_sequence_agrees_with_the_model_at_every_store(operations in operations()) {
+    fn any_sequence_agrees_with_the_model_at_every_store(actions in actions()) {
         let mut world = World::new();
-        for (op, allocations) in operations {
-            let Some(op) = prepare(&mut world, op) else { continue };
-            let is_short = world.step(&op, allocations) == Err(Error::HostShort);
+        for (who, action) in actions {
+            let Action::Op(op, allocations) = action else {
+                world.replace(who);
+                continue;
+            };
+            let Some(op) = prepare(&mut world, who, op) else { continue };
+            let is_short = world.step(who, &op, allocations) == Err(Error::HostShort);
             assert!(!is_short || allocations.is_some());
             if is_short {
                 // Nothing has changed, so the same succeeds or is refused once there is memory.
-                assert_ne!(world.step(&op, None), Err(Error::HostShort));
+                assert_ne!(world.step(who, &op, None), Err(Error::HostShort));
             }
         }
         world.end();

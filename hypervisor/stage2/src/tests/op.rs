@@ -1,0 +1,74 @@
+//! The operations of the tests, and the memory that they work on.
+
+use crate::codec::Absent;
+use pleat_types::PageSize;
+
+pub const ZERO: u64 = 0x77;
+/// Four blocks of 2 MiB, and 1 GiB with something ragged before it.
+pub const PROMISED: [(u64, u64); 2] = [(0, 2048), (GIB - 700, GIB + 700)];
+pub const DEVICE: (u64, u64) = (3000, 5);
+const GIB: u64 = 1 << 18;
+/// Pages that are looked at: ends and middles of blocks, a device, a hole.
+pub const GFNS: [u64; 18] = [
+    0,
+    1,
+    511,
+    512,
+    513,
+    1023,
+    1024,
+    1536,
+    2047,
+    2048,
+    3002,
+    GIB - 700,
+    GIB - 512,
+    GIB - 1,
+    GIB,
+    GIB + 512,
+    GIB + 1023,
+    2 * GIB - 1,
+];
+
+/// How an operation comes to its page.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Way {
+    /// By a walk of its own.
+    Walk,
+    /// By a spot that was found before.
+    Spot,
+}
+
+#[derive(Clone, Debug)]
+pub enum Op {
+    Zero(u64),
+    Unique(u64, u64, Way),
+    Block(u64, u64, PageSize),
+    Split(u64),
+    Collapse(u64),
+    Fold(u64, PageSize),
+    Unmap(u64, PageSize, Absent),
+    Reclassify(u64, Absent, Absent),
+    Freeze(u64),
+    Thaw(u64),
+    Share(u64),
+    /// Onto this frame, which is shared already.
+    MergeInto(u64, u64),
+    MergeIntoZero(u64),
+    /// A copy in this frame.
+    Break(u64, u64, Way),
+    TakeShare(u64, Way),
+    /// The guest uses a page: the processor sets A, and D for a write.
+    Use(u64, bool),
+    Harvest(usize),
+    Sweep(u64, u64),
+    TakeAccessed(u64),
+    MarkWritten(u64),
+    OweCalm(u64),
+}
+
+/// How many epochs a write to this frame costs, as the tests' policy has it: too few and too many, too.
+#[allow(clippy::cast_possible_truncation)] // below 20
+pub const fn owe(frame: u64) -> u8 {
+    ((frame >> 18) % 20) as u8
+}

@@ -1,0 +1,268 @@
+//! The operations, done.
+
+use std::vec::Vec;
+
+use arrayvec::ArrayVec;
+
+use super::memory::FakeMemory;
+use super::model::Swept;
+use super::op::{Op, Way, owe};
+use super::oracle::{self, View};
+use super::world::{Outcome, World, settle};
+use crate::codec::{GFN_LIMIT, Level};
+use crate::error::{Bug, Error, Refused};
+use crate::table::Page;
+use pleat_types::{Gfn, Hfn, OwnedFrame, PageSize, Share};
+
+impl World {
+    pub fn perform(&mut self, who: usize, op: &Op) -> Result<Outcome, Error> {
+        let memory = &mut self.memory;
+        let stage2 = &mut self.guests[who].stage2;
+        match *op {
+            Op::Zero(gfn) => stage2.map_zero(memory, Gfn::new(gfn)).map(done),
+            Op::Unique(gfn, frame, way) => self.map_unique(who, gfn, frame, way),
+            Op::Block(gfn, frame, size) => {
+                let frame = OwnedFrame::claim(Hfn::new(frame), size);
+                let key = (frame.first().get(), size);
+                let result = match size {
+                    PageSize::Huge => stage2.map_huge(memory, Gfn::new(gfn), frame),
+                    _ => stage2.map_large(memory, Gfn::new(gfn), frame),
+                };
+                self.own(who, key, result.map(done))
+            }
+            Op::Split(gfn) => self.split(who, gfn),
+            Op::Collapse(gfn) => self.collapse(who, gfn),
+            Op::Fold(gfn, size) => stage2.fold(memory, Gfn::new(gfn), size).map(settle),
+            Op::Unmap(gfn, size, to) => stage2.unmap(memory, Gfn::new(gfn), size, to).map(settle),
+            Op::Reclassify(gfn, from, to) => stage2.reclassify(memory, Gfn::new(gfn), from, to).map(done),
+            Op::Use(gfn, is_write) => Ok(self.touch(who, gfn, is_write)),
+            Op::Harvest(budget) => Ok(self.harvest(who, budget)),
+            Op::Sweep(from, end) => Ok(self.sweep(who, from, end)),
+            Op::TakeAccessed(gfn) => Ok(self.take_accessed(who, gfn)),
+            Op::MarkWritten(gfn) => Ok(stage2.mark_written(memory, Gfn::new(gfn)).map(done)?),
+            Op::OweCalm(gfn) => Ok(stage2.owe_calm(memory, Gfn::new(gfn)).map(done)?),
+            Op::Freeze(gfn) => {
+                let (frozen, pending) = stage2.freeze(memory, Gfn::new(gfn))?;
+                assert_eq!(
+                    (frozen.gfn().get(), frozen.vouch().frame()),
+                    (gfn, frozen.frame())
+                );
+                self.guests[who].frozen.insert(gfn, frozen);
+                Ok(settle(pending))
+            }
+            _ => self.perform_sharing(who, op),
+        }
+    }
+
+    fn perform_sharing(&mut self, who: usize, op: &Op) -> Result<Outcome, Error> {
+        let memory = &mut self.memory;
+        let guest = &mut self.guests[who];
+        let mut frozen = |gfn| guest.frozen.remove(&gfn).ok_or(Bug::WrongState(Gfn::new(gfn)));
+        match *op {
+            Op::Thaw(gfn) => Ok(guest.stage2.thaw(memory, frozen(gfn)?).map(done)?),
+            Op::Share(gfn) => {
+                let frame = guest.stage2.share(memory, frozen(gfn)?)?;
+                assert!(guest.owned.remove(&(frame.first().get(), frame.size())));
+                assert_eq!(self.shares.insert(frame.first().get(), 1), None);
+                Ok(Outcome::default())
+            }
+            Op::MergeInto(gfn, frame) => {
+                let share = Share::claim(Hfn::new(frame));
+                let pending = guest.stage2.merge_into(memory, frozen(gfn)?, share)?;
+                *self.shares.get_mut(&frame).unwrap() += 1;
+                Ok(settle(pending))
+            }
+            Op::MergeIntoZero(gfn) => {
+                let pending = guest.stage2.merge_into_zero(memory, frozen(gfn)?)?;
+                Ok(settle(pending))
+            }
+            Op::Break(gfn, frame, way) => {
+                let frame = OwnedFrame::claim(Hfn::new(frame), PageSize::Small);
+                let key = (frame.first().get(), frame.size());
+                let result = match way {
+                    Way::Walk => guest.stage2.break_share(memory, Gfn::new(gfn), frame),
+                    Way::Spot => {
+                        let spot = guest.stage2.find(memory, Gfn::new(gfn))?;
+                        guest.stage2.break_share_at(memory, spot, frame)
+                    }
+                };
+                self.own(who, key, result.map(settle))
+            }
+            Op::TakeShare(gfn, way) => {
+                let share = match way {
+                    Way::Walk => guest.stage2.take_share(memory, Gfn::new(gfn))?,
+                    Way::Spot => {
+                        let spot = guest.stage2.find(memory, Gfn::new(gfn))?;
+                        guest.stage2.take_share_at(memory, spot)?
+                    }
+                };
+                guest.owned.insert((share.frame().get(), PageSize::Small));
+                self.take_back_share(share.frame());
+                assert!(!self.shares.contains_key(&share.frame().get()));
+                Ok(Outcome::default())
+            }
+            _ => panic!("{op:?}"),
+        }
+    }
+
+    fn map_unique(&mut self, who: usize, gfn: u64, frame: u64, way: Way) -> Result<Outcome, Error> {
+        let (memory, stage2) = (&mut self.memory, &mut self.guests[who].stage2);
+        let frame = OwnedFrame::claim(Hfn::new(frame), PageSize::Small);
+        let key = (frame.first().get(), frame.size());
+        let result = match way {
+            Way::Walk => stage2.map_unique(memory, Gfn::new(gfn), frame),
+            Way::Spot => {
+                let spot = stage2.find(memory, Gfn::new(gfn))?;
+                stage2.map_unique_at(memory, spot, frame)
+            }
+        };
+        self.own(who, key, result.map(settle))
+    }
+
+    fn own(
+        &mut self,
+        who: usize,
+        key: (u64, PageSize),
+        result: Result<Outcome, Refused>,
+    ) -> Result<Outcome, Error> {
+        match result {
+            Ok(outcome) => {
+                self.guests[who].owned.insert(key);
+                Ok(outcome)
+            }
+            Err(refused) => {
+                assert_eq!((refused.frame.first().get(), refused.frame.size()), key);
+                Err(refused.error)
+            }
+        }
+    }
+
+    fn split(&mut self, who: usize, gfn: u64) -> Result<Outcome, Error> {
+        let guest = &mut self.guests[who];
+        let whole = guest.stage2.lookup(&self.memory, Gfn::new(gfn)).unwrap();
+        let outcome = settle(guest.stage2.split(&mut self.memory, Gfn::new(gfn))?);
+        let Page::Unique(frame) = whole.page else {
+            panic!("{whole:?}")
+        };
+        let (size, part) = match whole.level.page_size() {
+            Some(PageSize::Huge) => (PageSize::Huge, PageSize::Large),
+            _ => (PageSize::Large, PageSize::Small),
+        };
+        let first = frame.get() - gfn % size.frames();
+        assert!(guest.owned.remove(&(first, size)));
+        let parts = (0..512).map(|n| (first + n * part.frames(), part));
+        guest.owned.extend(parts);
+        Ok(outcome)
+    }
+
+    fn collapse(&mut self, who: usize, gfn: u64) -> Result<Outcome, Error> {
+        let guest = &mut self.guests[who];
+        let outcome = settle(guest.stage2.collapse(&mut self.memory, Gfn::new(gfn))?);
+        let first = Gfn::new(gfn - gfn % 512);
+        let mapping = guest.stage2.lookup(&self.memory, first).unwrap();
+        let Page::Unique(first) = mapping.page else {
+            panic!("{mapping:?}")
+        };
+        (0..512).for_each(|n| assert!(guest.owned.remove(&(first.get() + n, PageSize::Small))));
+        guest.owned.insert((first.get(), PageSize::Large));
+        Ok(outcome)
+    }
+
+    /// The processor's part: it sets bits where the mapping allows the access, unless it holds a
+    /// translation that says that they are set.
+    fn touch(&mut self, who: usize, gfn: u64, is_write: bool) -> Outcome {
+        let guest = &mut self.guests[who];
+        let is_cached = match guest.cached.get(&gfn) {
+            Some(View::Mapped {
+                is_writable, dirty, ..
+            }) => !is_write || (*is_writable && *dirty),
+            _ => false,
+        };
+        if is_cached {
+            return Outcome::default();
+        }
+        let root = guest.stage2.root();
+        for (table, index) in oracle::links(&self.memory, root, gfn).collect::<Vec<_>>() {
+            self.memory.set_bits(table, index, 0x100);
+        }
+        let (table, index, _, _) = oracle::place(&self.memory, root, gfn).expect("broken tables");
+        self.memory
+            .set_bits(table, index, if is_write { 0x300 } else { 0x100 });
+        guest.cached.insert(gfn, oracle::view(&self.memory, root, gfn));
+        Outcome::default()
+    }
+
+    fn harvest(&mut self, who: usize, budget: usize) -> Outcome {
+        let guest = &self.guests[who];
+        let expected = guest.model.used();
+        let mut found = Vec::new();
+        let mut outcome = Outcome::default();
+        let mut next = Some(Gfn::new(0));
+        while let Some(first) = next {
+            let end = Gfn::new(GFN_LIMIT);
+            let report = |used| found.push(used);
+            let harvest = guest
+                .stage2
+                .harvest(&mut self.memory, first, end, budget, report)
+                .unwrap();
+            next = harvest.next;
+            outcome.is_flushed |= settle(harvest.pending).is_flushed;
+        }
+        assert_eq!(found, expected);
+        outcome
+    }
+
+    fn sweep(&mut self, who: usize, from: u64, end: u64) -> Outcome {
+        let guest = &mut self.guests[who];
+        let mut outcome = Outcome::default();
+        let mut swept = Swept::default();
+        let mut next = Some(Gfn::new(from));
+        while let Some(first) = next {
+            let mut calm = ArrayVec::new();
+            let owe = |frame: Hfn| owe(frame.get());
+            let end = Gfn::new(end);
+            let sweep = guest
+                .stage2
+                .sweep(&mut self.memory, first, end, &mut calm, owe)
+                .unwrap();
+            assert!(sweep.next.is_none() || calm.is_full());
+            next = sweep.next;
+            swept.looked_at += sweep.looked_at;
+            swept.written += sweep.written;
+            swept.rewritten += sweep.rewritten;
+            swept.owing += sweep.owing;
+            swept.calm.extend(calm);
+            outcome.is_flushed |= settle(sweep.pending).is_flushed;
+        }
+        guest.swept = swept;
+        outcome
+    }
+
+    fn take_accessed(&mut self, who: usize, gfn: u64) -> Outcome {
+        let stage2 = &self.guests[who].stage2;
+        let at = |memory: &FakeMemory| oracle::place_at(memory, stage2.root(), gfn, 1).unwrap();
+        let (table, index, raw, level) = at(&self.memory);
+        let expected = match (raw & 7, raw & 0x80) {
+            (0, _) => false,
+            (_, 0) => raw & 0x100 != 0,
+            _ => raw & 0x200 != 0 || raw >> 52 != 0,
+        };
+        let touched = stage2.take_accessed(&mut self.memory, Gfn::new(gfn)).unwrap();
+        let reach = Level::ALL[usize::try_from(level).unwrap()].frames();
+        assert_eq!(touched.is_touched, expected);
+        assert_eq!(touched.next.get(), gfn - gfn % reach + reach);
+        let (_, _, now, _) = at(&self.memory);
+        let is_link = raw & 0x87 == 7;
+        assert_eq!(now, if is_link { raw & !0x100 } else { raw });
+        assert_eq!(self.memory.raw(table, index), Some(now));
+        // What the caller does after the last region.
+        Outcome {
+            is_flushed: true,
+            retired: Vec::new(),
+        }
+    }
+}
+
+fn done((): ()) -> Outcome {
+    Outcome::default()
+}
