@@ -5,6 +5,7 @@
 use arrayvec::ArrayVec;
 use pleat_machine::{Board, Boot, Ending, FrameRange, MemoryMap, power_off};
 use pleat_overcommit::ledger::{FrameRecord, Region};
+use pleat_overcommit::merge;
 use pleat_types::{FRAME_SIZE, Tsc};
 use pleat_vmm::{BootContext, BootRegion, Hypervisor, Outcome, Storage};
 use spin::{Mutex, MutexGuard};
@@ -23,7 +24,8 @@ fn main(mut board: Board, mut boot: Boot) -> ! {
     let frames = boot.memory.highest().div_ceil(FRAME_SIZE as u64);
     let count = usize::try_from(frames).expect("addresses have 64 bits");
     let records = boot.memory.claim_records(count, FrameRecord::RESERVED);
-    let heap = boot.memory.claim_heap(index_bytes(count));
+    let index = usize::try_from(merge::bytes_for(frames)).expect("addresses have 64 bits");
+    let heap = boot.memory.claim_heap(index);
     board.seal(&boot.memory);
     let regions = regions(&boot.memory);
     let context = BootContext {
@@ -46,14 +48,6 @@ fn main(mut board: Board, mut boot: Boot) -> ! {
             power_off(Ending::Failed)
         }
     }
-}
-
-/// Room for the index of the pages' contents: of the powers of two from 0.8 to 1.6 times as many buckets as
-/// frames the one that there is, each 4 bytes and a tag of one, which are read in groups of 16.
-fn index_bytes(frames: usize) -> usize {
-    const GROUP: usize = 16;
-    let buckets = (frames * 4).div_ceil(5).next_power_of_two();
-    buckets * (size_of::<u32>() + 1) + GROUP
 }
 
 /// The machine's memory map in the ledger's terms.
