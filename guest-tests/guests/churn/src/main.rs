@@ -3,7 +3,7 @@
 //! seed when it is checked, by replaying all that happened to it since it was filled.
 //!
 //! Parameters: `seed` (common to guests, 1), `own` (1), `pages` (1000), `rounds` (100), `pause` (milliseconds after a
-//! round, 10), `checks` (of so many pages, one is checked after each round, 8). Events: `up`, `quarter`, `half`,
+//! round, 10), `checks` (of so many pages, one is checked after each round, 32). Events: `up`, `quarter`, `half`,
 //! `work-ok`. Measures: `writes` (single instructions of bursts, fills not counted), `fills`, `checked-pages`.
 #![no_std]
 #![no_main]
@@ -11,17 +11,15 @@
 
 mod work;
 
-use pleat_guest::memory::{self, Page};
+use pleat_guest::contents::Content;
+use pleat_guest::memory::{self, Page, WORDS};
 use pleat_guest::parameters::Parameters;
 use pleat_guest::random::{Random, mix};
 use pleat_guest::{apic, check, hypercall, println, store};
 
-use work::{Action, How, PAGE, Rules, Write};
+use work::{Action, How, Rules, Write};
 
 pleat_guest::main!(run);
-
-/// Words are compared, bytes are replayed.
-const WORDS: usize = PAGE / 8;
 
 struct Churn<'a> {
     pages: &'a mut [Page],
@@ -54,43 +52,36 @@ impl Churn<'_> {
     /// Compares a page with what the rules say that it holds after a round.
     fn check(&mut self, page: usize, round: u64) {
         let expected = self.replay(page, round);
-        let word = |index: usize| {
-            let bytes = expected[index * 8..][..8].iter().rev();
-            bytes.fold(0, |word, byte| word << 8 | u64::from(*byte))
-        };
-        if let Err(wrong) = self.pages[page].check(0..WORDS, word) {
+        if let Err(wrong) = self.pages[page].check(0..WORDS, |index| expected[index]) {
             println!("page {page} after round {round}");
             wrong.fail("churn");
         }
         self.checked += 1;
     }
 
-    fn replay(&self, page: usize, round: u64) -> [u8; PAGE] {
-        let mut bytes = [0; PAGE];
+    fn replay(&self, page: usize, round: u64) -> [u64; WORDS] {
         let filled = (0..=round)
             .rev()
             .find_map(|round| match self.rules.action(page, round) {
                 Action::Fill(content) => Some((round, content)),
                 _ => None,
             });
-        if let Some((_, content)) = filled {
-            for (index, word) in bytes.chunks_exact_mut(8).enumerate() {
-                word.copy_from_slice(&content.word(index).to_le_bytes());
-            }
-        }
+        // Memory that nobody has touched is zero.
+        let content = filled.map_or(Content::Zero, |(_, content)| content);
+        let mut words = core::array::from_fn(|index| content.word(index));
         for round in filled.map_or(0, |(filled, _)| filled + 1)..=round {
             // The page before comes first in a round; what it writes beyond its end is in this page.
-            for (writer, start) in [(page.wrapping_sub(1), PAGE), (page, 0)] {
+            for (writer, start) in [(page.wrapping_sub(1), work::PAGE), (page, 0)] {
                 if writer == usize::MAX {
                     continue;
                 }
                 if let Action::Burst(seed) = self.rules.action(writer, round) {
                     let writes = self.rules.burst(seed, writer);
-                    writes.for_each(|write| write.replay(&mut bytes, start));
+                    writes.for_each(|write| write.replay(&mut words, start));
                 }
             }
         }
-        bytes
+        words
     }
 }
 
@@ -116,7 +107,7 @@ fn run(parameters: Parameters<'_>) {
         store_max: store::sizes().last().copied().unwrap_or(8),
     };
     let (rounds, pause) = (parameters.number("rounds", 100), parameters.number("pause", 10));
-    let part = parameters.count("checks", 8).max(1);
+    let part = parameters.count("checks", 32).max(1);
     let mut pages = memory::take_all();
     let run = pages.longest_run();
     check!(

@@ -7,8 +7,9 @@
 use pleat_guest::contents::{Content, seed_of};
 use pleat_guest::random::{Random, mix};
 
-/// Bytes of a page.
+/// Bytes and words of a page.
 pub(crate) const PAGE: usize = 4096;
+const WORDS: usize = PAGE / 8;
 /// Pages that are busy or calm together.
 const GROUP: usize = 32;
 /// Rounds for which a group stays busy or calm.
@@ -20,7 +21,7 @@ const FILL_ROUNDS: u64 = 64;
 /// Contents that all guests of the seed fill pages with.
 const COMMON_CONTENTS: u64 = 24;
 /// Writes of a burst.
-pub(crate) const BURST: usize = 12;
+const BURST: usize = 24;
 
 /// What happens to a page in a round.
 #[derive(Clone, Copy, Debug)]
@@ -151,18 +152,27 @@ impl Write {
     }
 
     /// Does the same to a copy of a page: this page (`start` 0) or the next one (`start` 4,096).
-    pub(crate) fn replay(&self, bytes: &mut [u8; PAGE], start: usize) {
-        if self.how == How::Add {
-            if start == 0 {
-                let word = &mut bytes[self.offset..self.offset + 8];
-                let sum = le(word).wrapping_add(self.first_word());
-                word.copy_from_slice(&sum.to_le_bytes());
-            }
-            return;
-        }
+    pub(crate) fn replay(&self, words: &mut [u64; WORDS], start: usize) {
+        let first = self.offset.max(start);
         let end = (self.offset + self.len).min(start + PAGE);
-        for place in self.offset.max(start)..end {
-            bytes[place - start] = self.value[(place - self.offset) % 32];
+        match self.how {
+            How::Add if start == 0 => {
+                let word = &mut words[self.offset / 8];
+                *word = word.wrapping_add(self.first_word());
+            }
+            How::Add => {}
+            How::Words => {
+                for place in (first..end).step_by(8) {
+                    words[(place - start) / 8] = self.first_word();
+                }
+            }
+            How::Store | How::Bytes | How::Zeros => {
+                for place in first..end {
+                    let byte = u64::from(self.value[(place - self.offset) % 32]);
+                    let (word, shift) = ((place - start) / 8, place % 8 * 8);
+                    words[word] = words[word] & !(0xff << shift) | byte << shift;
+                }
+            }
         }
     }
 }
