@@ -33,7 +33,7 @@ impl Settings {
         }
         let in_use = ["pages_shared", "pages_sharing", "pages_unshared"].map(number);
         if number("run") == 1 || in_use.iter().any(|pages| *pages != 0) {
-            return Err("KSM is in use on this machine, and its pages would be counted with ours".into());
+            return Err("KSM is in use on this machine, or has pages left over from then".into());
         }
         let mut found = Vec::new();
         for name in CHANGED {
@@ -95,6 +95,12 @@ impl Drop for Settings {
 
 fn put_back() {
     let Ok(mut found) = FOUND.lock() else { return };
+    // Its records would outlive this process. Nobody else had any.
+    if !found.is_empty()
+        && let Err(error) = write("run", UNMERGE)
+    {
+        eprintln!("merge: KSM could not be cleared: {error}");
+    }
     for (name, value) in found.drain(..) {
         if let Err(error) = write(name, &value) {
             eprintln!("merge: KSM's setting {name} could not be put back to {value}: {error}");
@@ -107,7 +113,12 @@ pub fn number(name: &str) -> u64 {
     read(name).ok().and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
+/// Changes a setting, unless all have been put back meanwhile.
 fn set(name: &str, value: &str) -> Result<(), String> {
+    let found = FOUND.lock().map_err(|_| "an earlier panic")?;
+    if found.is_empty() {
+        return Err("KSM's settings have been put back already".into());
+    }
     write(name, value).map_err(|error| format!("KSM's setting {name} to {value}: {error}"))
 }
 
