@@ -267,6 +267,25 @@ fn what_was_removed_leaves_room_in_a_full_index() {
 }
 
 #[test]
+fn an_index_of_nothing_but_tombstones_is_empty() {
+    // 32 buckets, entries in all of the first 28: removing one leaves a tombstone, because the search for
+    // another may have passed it.
+    let mut pair = Pair::new(40);
+    let in_bucket = |bucket: u64| {
+        let mut keys = (0..).map(|n: u32| (Key(n), u64::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15) % 32));
+        keys.find(|(_, place)| *place == bucket).unwrap().0
+    };
+    for round in 0..3 {
+        for (bucket, frame) in ours(40).take(28).enumerate() {
+            pair.insert(frame, in_bucket(bucket as u64));
+        }
+        assert_eq!(pair.index.len(), 28, "round {round}");
+        ours(40).for_each(|frame| pair.remove(frame));
+        pair.check_all();
+    }
+}
+
+#[test]
 fn one_out_one_in_works_for_ever_in_a_nearly_full_index() {
     let mut pair = Pair::new(1280);
     let target = pair.room() - pair.room() / 16 - 1;
