@@ -14,6 +14,8 @@ use arrayvec::ArrayVec;
 use core::mem;
 use pleat_types::{Hfn, OwnedFrame, Share};
 
+use crate::gather::Parts;
+
 /// How many frames one step of a long operation takes out before it wants a flush.
 pub const BATCH: usize = 64;
 
@@ -66,6 +68,8 @@ pub enum Retired {
     Share(Share),
     /// A frame that was a table.
     Table(Hfn),
+    /// A table and the frames of its 512 pages.
+    Parts(Parts),
 }
 
 /// Translations that processors may still use, and the frames behind them.

@@ -38,6 +38,7 @@ mod codec;
 mod error;
 mod fault;
 mod flush;
+mod gather;
 mod harvest;
 mod map;
 mod memory;
@@ -55,6 +56,7 @@ pub use codec::{Absent, Backing, CALM_OWED_MAX, ENTRIES, Entry, GFN_LIMIT, Leaf,
 pub use error::{Bug, Error, Refused};
 pub use fault::FaultAction;
 pub use flush::{BATCH, PendingFlush, ProcessorSet, Retired};
+pub use gather::Parts;
 pub use harvest::{Harvest, Used};
 pub use memory::TableMemory;
 pub use share::Frozen;

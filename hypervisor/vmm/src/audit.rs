@@ -6,7 +6,7 @@ use crate::host::Host;
 use crate::run::Hypervisor;
 use arrayvec::ArrayString;
 use core::fmt::{self, Write};
-use pleat_types::Platform;
+use pleat_types::{Hfn, Platform};
 
 /// What an audit found: the first thing that is wrong, or nothing.
 #[derive(Clone, Debug, Default)]
@@ -37,10 +37,13 @@ impl Audit {
 
 /// Frames that guests hold, by class.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-struct Holdings {
-    owned: u64,
-    tables: u64,
-    vcpus: u64,
+pub(crate) struct Holdings {
+    pub(crate) owned: u64,
+    pub(crate) tables: u64,
+    pub(crate) vcpus: u64,
+    /// Mappings of shared frames: how many, and a sum over them that shows whose they are ([`weigh`]).
+    pub(crate) shares: u64,
+    pub(crate) weight: u64,
 }
 
 impl<P: Platform> Hypervisor<P> {
@@ -53,16 +56,26 @@ impl<P: Platform> Hypervisor<P> {
             all.owned += held.owned;
             all.tables += held.tables;
             all.vcpus += held.vcpus;
+            all.shares += held.shares;
+            all.weight = all.weight.wrapping_add(held.weight);
         }
         self.host.audit_ledger(all, &mut audit);
         audit
     }
 }
 
+/// A share's part in a sum over all mappings, or all records, of shared frames: if the sums are equal, each frame has
+/// as many mappings as its record says (but for an accident of one in 2^64), and no table of counts was needed.
+pub(crate) const fn weigh(frame: Hfn) -> u64 {
+    let value = (frame.get() ^ 0x9e37_79b9_7f4a_7c15).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    (value ^ (value >> 29)).wrapping_mul(0x94d0_49bb_1331_11eb)
+}
+
 impl<P: Platform> Host<P> {
     fn audit_guest(&mut self, guest: &Guest, audit: &mut Audit) -> Holdings {
         let name = guest.config.name;
         let counters = guest.memory.counters();
+        let mut weight = 0;
         match self.take_inventory(&guest.memory) {
             Ok(None) => {}
             Ok(Some(found)) if found.counted != counters => {
@@ -72,17 +85,19 @@ impl<P: Platform> Host<P> {
             }
             Ok(Some(found)) if found.disputed > 0 => {
                 audit.find(format_args!(
-                    "guest `{name}`: {} frames are not on record as its own",
+                    "guest `{name}`: {} frames are not on record as its own, or not as shared by it",
                     found.disputed
                 ));
             }
-            Ok(Some(_)) => {}
+            Ok(Some(found)) => weight = found.weight,
             Err(error) => audit.find(format_args!("guest `{name}`: {error:?}")),
         }
         let held = Holdings {
             owned: counters.owned_frames() + guest.memory.unfinished_frames(),
             tables: counters.table_frames(),
             vcpus: guest.vcpu_frames.len() as u64,
+            shares: counters.shared,
+            weight,
         };
         let charged = self.frames.charged_to(guest.id);
         let sum = held.owned + held.tables + held.vcpus;
@@ -106,9 +121,20 @@ impl<P: Platform> Host<P> {
             owned: counts.guests,
             tables: counts.tables,
             vcpus: counts.vcpus,
+            ..self.frames.shared_on_record()
         };
         if on_record != held {
             audit.find(format_args!("the ledger and the guests disagree on who has what"));
+        }
+        if held.shares != self.frames.shares() {
+            audit.find(format_args!(
+                "{} mappings of shared frames, {} were counted",
+                held.shares,
+                self.frames.shares()
+            ));
+        }
+        if let Err(mismatch) = self.frames.audit_index() {
+            audit.find(format_args!("index: {mismatch:?}"));
         }
         if self.frames.refused() > 0 {
             audit.find(format_args!(

@@ -5,6 +5,7 @@ use crate::frames::{BootRegion, FramePool};
 use crate::guest::{Guest, Life};
 use crate::host::Host;
 use crate::images::Images;
+use crate::merge::Merger;
 use crate::run::Hypervisor;
 use crate::scheduler::Scheduler;
 use crate::script::Script;
@@ -14,6 +15,7 @@ use pleat_bundle::config::{MAX_GUESTS, MergeConfig, RunConfig};
 use pleat_bundle::{BundleError, Header, PAGE_SIZE, SectionKind};
 use pleat_devices::cpuid::CpuidPolicy;
 use pleat_overcommit::ledger::{FrameRecord, Region};
+use pleat_overcommit::merge::Pace;
 use pleat_types::{FRAME_SIZE, FrameMemory, Hpa, Platform, Tsc, Vcpu};
 
 /// The largest configuration record.
@@ -95,6 +97,7 @@ pub struct Storage<P: Platform> {
     config_bytes: [u8; CONFIG_MAX],
     config: RunConfig<'static>,
     slots: ArrayVec<Slot<P::Vcpu>, MAX_GUESTS>,
+    merger: Merger,
 }
 
 impl<P: Platform> Storage<P> {
@@ -113,6 +116,7 @@ impl<P: Platform> Storage<P> {
             script: ArrayVec::new_const(),
         },
         slots: ArrayVec::new_const(),
+        merger: Merger::RESTING,
     };
 }
 
@@ -131,6 +135,7 @@ impl<P: Platform> Hypervisor<P> {
             config_bytes,
             config,
             slots,
+            merger,
         } = storage;
         let header = read_header(&mut platform, boot.bundle)?;
         *config = read_config(&mut platform, boot.bundle, &header, config_bytes)?;
@@ -138,7 +143,8 @@ impl<P: Platform> Hypervisor<P> {
         let config: &'static RunConfig<'static> = config;
         let frames = take_memory(boot, &header)?;
         platform.memory().zero_frame(frames.zero());
-        let host = new_host(platform, frames, config);
+        let mut host = new_host(platform, frames, config);
+        begin_merging(merger, &mut host, config);
         let mut images = Images::new(bundle, &header);
         images.plan(config);
         let slice_us = Some(config.slice_us)
@@ -161,6 +167,7 @@ impl<P: Platform> Hypervisor<P> {
             release_next: 0,
             short_since: None,
             has_quit: false,
+            merger,
         })
     }
 }
@@ -184,6 +191,16 @@ fn new_host<P: Platform>(platform: P, frames: FramePool, config: &'static RunCon
         failures: ArrayVec::new(),
         failures_unlisted: 0,
         first_entry: None,
+    }
+}
+
+fn begin_merging<P: Platform>(merger: &mut Merger, host: &mut Host<P>, config: &RunConfig<'_>) {
+    let seed = config.seed.unwrap_or_else(|| host.platform.entropy());
+    let epoch = host.micros(u64::from(config.merge.epoch_us));
+    let pace = Pace::new(host.tsc_hz, config.merge.pace);
+    merger.begin(config, seed, epoch, pace);
+    if host.platform.has_dirty_log() {
+        merger.use_dirty_log();
     }
 }
 

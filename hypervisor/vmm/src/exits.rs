@@ -27,8 +27,8 @@ impl<P: Platform> Cpu<'_, P> {
             Exit::TprBelowThreshold => self.tpr_below_threshold(),
             Exit::Hlt => self.halt(),
             Exit::CacheFlush => Resume::Next, // nothing behind us is not coherent
-            Exit::ReflectedException => Resume::Retry,
             Exit::DirtyLogFull => self.dirty_log_full(),
+            Exit::ReflectedException => Resume::Retry,
             Exit::ExternalInterrupt => Resume::Leave,
             Exit::Pause => Resume::Yield,
             Exit::ControlRegister(access) => self.control_register(access),
@@ -124,9 +124,9 @@ impl<P: Platform> Cpu<'_, P> {
         }
     }
 
-    /// A full log lets the guest no further: it is emptied. What it says is not used.
+    /// The write that found the log full happens after it was emptied (SDM 29.3.6).
     fn dirty_log_full(&mut self) -> Resume {
-        self.vcpu.take_dirty_log(|_| {});
+        self.guest.note_dirty_log(self.vcpu);
         Resume::Retry
     }
 

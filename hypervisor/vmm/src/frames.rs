@@ -1,8 +1,12 @@
 //! The host's frames, as guests use them.
 
-use pleat_overcommit::ledger::{Corruption, Counts, FrameRecord, FrameState, Ledger, Owner, Purpose, Region};
+use crate::audit::{Holdings, weigh};
+use pleat_overcommit::ledger::{
+    Bug, Corruption, Counts, Error, FrameRecord, FrameState, Key, Ledger, Owner, Purpose, Region,
+};
 use pleat_stage2::{Held, TableMemory};
-use pleat_types::{FrameMemory, Gfn, GuestId, Hfn, OwnedFrame, PageSize};
+use pleat_overcommit::merge::{Index, Inserted, Mismatch};
+use pleat_types::{FrameMemory, Gfn, GuestId, Hfn, OwnedFrame, PageSize, Share};
 
 /// A contiguous range of host frames and what it is at boot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -15,11 +19,27 @@ pub struct BootRegion {
     pub class: Region,
 }
 
+/// Of all frames so many go to the reserve for breaking shares, at the most.
+const RESERVE_PART: u64 = 256;
+
+/// How little memory there was when it was not enough. What counts is how much there is, not that some was given
+/// back: a fault that fails gives back what it had taken, and two guests would wake each other for ever.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Shortage {
+    free: u64,
+    reserve: u64,
+}
+
 /// The ledger, and what happened to it.
 #[derive(Debug)]
 pub(crate) struct FramePool {
     ledger: Ledger<'static>,
     zero: Hfn,
+    /// Where frames are found by their content.
+    index: Index,
+    /// Mappings of shared frames.
+    shares: u64,
+    reserve: u64,
     /// Operations that the ledger refused: bugs, which the audit reports.
     refused: u64,
 }
@@ -42,9 +62,13 @@ impl FramePool {
                 .ok()?;
         }
         let zero = ledger.allocate_zero().ok()?;
+        let index = Index::new(u64::from(ledger.frames()))?;
         Some(Self {
             ledger,
             zero,
+            index,
+            shares: 0,
+            reserve: 0,
             refused: 0,
         })
     }
@@ -64,9 +88,35 @@ impl FramePool {
         self.ledger.available()
     }
 
+    /// How little there is now.
+    pub(crate) const fn shortage(&self) -> Shortage {
+        Shortage {
+            free: self.ledger.counts().free,
+            reserve: self.reserve,
+        }
+    }
+
+    /// Whether who found too little then may find enough now.
+    pub(crate) const fn is_better_than(&self, then: Shortage) -> bool {
+        self.ledger.counts().free > then.free || self.reserve < then.reserve
+    }
+
+    /// Keeps as many frames for breaking shares as there are shares to break, up to a limit.
+    pub(crate) fn adjust_reserve(&mut self) {
+        let counts = self.ledger.counts();
+        let saved = self.shares.saturating_sub(counts.shared);
+        self.reserve = saved.min(counts.total / RESERVE_PART);
+        self.ledger.set_reserve(self.reserve);
+    }
+
     /// A frame for a page; its content is old.
     pub(crate) fn allocate_page(&mut self, guest: GuestId, gfn: Gfn) -> Option<OwnedFrame> {
         self.ledger.allocate(Owner { guest, gfn }, Purpose::Demand).ok()
+    }
+
+    /// A frame for the copy that ends a share; its content is old. May be one of the reserve.
+    pub(crate) fn allocate_relief(&mut self, guest: GuestId, gfn: Gfn) -> Option<OwnedFrame> {
+        self.ledger.allocate(Owner { guest, gfn }, Purpose::Relief).ok()
     }
 
     /// 2 MiB for the pages from `first` on; their content is old.
@@ -90,6 +140,7 @@ impl FramePool {
 
     /// Takes back what a page owned; no translation to it is left.
     pub(crate) fn release(&mut self, frame: OwnedFrame) {
+        self.unindex(frame.first());
         let done = self.ledger.release(frame).is_ok();
         self.note(done);
     }
@@ -104,6 +155,134 @@ impl FramePool {
     pub(crate) fn release_vcpu(&mut self, frame: Hfn) {
         let done = self.ledger.release_vcpu(frame).is_ok();
         self.note(done);
+    }
+
+    /// What a frame is.
+    pub(crate) fn state(&self, frame: Hfn) -> FrameState {
+        self.ledger.state(frame)
+    }
+
+    /// The frame that a page owned is one that equal pages have in common.
+    pub(crate) fn share(&mut self, frame: OwnedFrame) {
+        let done = self.ledger.share(frame).is_ok();
+        self.shares += u64::from(done);
+        self.note(done);
+    }
+
+    /// One more page maps this frame.
+    pub(crate) fn add_share(&mut self, frame: Hfn) -> Result<Share, Error> {
+        let share = self.ledger.add_share(frame)?;
+        self.shares += 1;
+        Ok(share)
+    }
+
+    /// One page less maps it; with the last one it goes back to the pool.
+    pub(crate) fn release_share<M: FrameMemory>(&mut self, memory: &mut M, share: Share) {
+        if self.ledger.sharers(share.frame()) == 1 {
+            self.unindex(share.frame());
+        }
+        let done = self.ledger.release_share(memory, share).is_ok();
+        self.shares = self.shares.wrapping_sub(u64::from(done));
+        self.note(done);
+    }
+
+    /// The only page that still maps it owns it from now on.
+    pub(crate) fn own_share<M: FrameMemory>(&mut self, memory: &mut M, share: Share, owner: Owner) {
+        let done = self.ledger.own_share(memory, share, owner).is_ok();
+        self.shares = self.shares.wrapping_sub(u64::from(done));
+        self.note(done);
+    }
+
+    /// How many pages map a shared frame.
+    pub(crate) fn sharers(&self, frame: Hfn) -> u32 {
+        self.ledger.sharers(frame)
+    }
+
+    /// Mappings of shared frames.
+    pub(crate) const fn shares(&self) -> u64 {
+        self.shares
+    }
+
+    /// The page that was first noted to share a frame.
+    pub(crate) fn any_sharer<M: FrameMemory>(&self, memory: &M, frame: Hfn) -> Option<Owner> {
+        self.ledger.any_sharer(memory, frame)
+    }
+
+    /// Writes down that these pages share a frame. `freed` is used if that takes memory, and goes back otherwise.
+    pub(crate) fn note_sharers<M: FrameMemory>(
+        &mut self,
+        memory: &mut M,
+        frame: Hfn,
+        pages: &[Owner],
+        freed: OwnedFrame,
+        is_live: impl FnMut(&mut M, Owner) -> bool,
+    ) -> Result<(), Bug> {
+        self.unindex(freed.first());
+        if let Some(freed) = self.ledger.note_sharers(memory, frame, pages, freed, is_live)? {
+            self.release(freed);
+        }
+        Ok(())
+    }
+
+    /// Frames that had this key when they were looked at last.
+    pub(crate) fn with_key(&self, key: Key) -> impl Iterator<Item = Hfn> {
+        self.index.find(&self.ledger, key)
+    }
+
+    /// Lets a frame be found by its key.
+    pub(crate) fn index(&mut self, frame: Hfn, key: Key) -> Inserted {
+        self.index.remove(&mut self.ledger, frame);
+        self.index.insert(&mut self.ledger, frame, key)
+    }
+
+    /// It is not found any more.
+    pub(crate) fn unindex(&mut self, frame: Hfn) {
+        self.index.remove(&mut self.ledger, frame);
+    }
+
+    /// Its key, if it can be found by one.
+    pub(crate) fn key(&self, frame: Hfn) -> Option<Key> {
+        self.ledger.key(frame)
+    }
+
+    /// Its key when it was looked at last.
+    pub(crate) fn last_key(&self, frame: Hfn) -> Option<Key> {
+        self.ledger.last_key(frame)
+    }
+
+    /// The mapping of a block was split.
+    pub(crate) fn split(&mut self, first: Hfn, size: PageSize) {
+        let done = self.ledger.split(first, size).is_ok();
+        self.note(done);
+    }
+
+    /// The mappings of a block's parts were put together. Its parts are not found any more.
+    pub(crate) fn join(&mut self, first: Hfn, size: PageSize) {
+        (first.get()..first.get() + size.frames()).for_each(|frame| self.unindex(Hfn::new(frame)));
+        let done = self.ledger.join(first, size).is_ok();
+        self.note(done);
+    }
+
+    /// Frames in the index.
+    pub(crate) fn indexed(&self) -> u64 {
+        self.index.len() as u64
+    }
+
+    /// How often a page's content has been found changed.
+    pub(crate) fn changes(&self, frame: Hfn) -> u8 {
+        self.ledger.changes(frame)
+    }
+
+    /// Notes how often a page's content has been found changed.
+    pub(crate) fn set_changes(&mut self, frame: Hfn, changes: u8) {
+        let done = self.ledger.set_changes(frame, changes).is_ok();
+        self.note(done);
+    }
+
+    /// Bytes of what exists for merging only: the index and the lists of sharers.
+    pub(crate) fn merge_metadata_bytes(&self) -> u64 {
+        let lists = self.ledger.counts().lists * pleat_types::FRAME_SIZE as u64;
+        self.index.bytes() as u64 + lists
     }
 
     /// Whether this frame still belongs to the boot bundle.
@@ -126,6 +305,22 @@ impl FramePool {
             .ok()
     }
 
+    /// What the index says about itself.
+    pub(crate) fn audit_index(&self) -> Result<(), Mismatch> {
+        self.index.audit(&self.ledger)
+    }
+
+    /// What the records say about shared frames.
+    pub(crate) fn shared_on_record(&self) -> Holdings {
+        let mut held = Holdings::default();
+        self.ledger.for_each_shared(|frame, sharers| {
+            held.shares += u64::from(sharers);
+            let weight = weigh(frame).wrapping_mul(u64::from(sharers));
+            held.weight = held.weight.wrapping_add(weight);
+        });
+        held
+    }
+
     /// What the ledger says about itself.
     pub(crate) fn audit(&self) -> Result<(), Corruption> {
         self.ledger.audit()
@@ -142,10 +337,9 @@ impl FramePool {
     }
 
     /// Whether the ledger has on record what a guest's tables hold.
-    pub(crate) fn is_on_record(&self, guest: GuestId, held: Held) -> bool {
+    pub(crate) fn is_on_record<M: FrameMemory>(&self, memory: &M, guest: GuestId, held: Held) -> bool {
         match held {
-            // Nothing shares a frame yet.
-            Held::Share { .. } => false,
+            Held::Share { gfn, frame } => self.is_sharer(memory, frame, Owner { guest, gfn }),
             Held::Table(table) => self.ledger.state(table) == FrameState::Table(guest),
             Held::Page { gfn, frame, size } => {
                 self.ledger.state(frame) == FrameState::Guest(Owner { guest, gfn }, size)
@@ -153,9 +347,44 @@ impl FramePool {
         }
     }
 
+    /// Whether the list of a frame's sharers has this page. Of long lists this is not asked: an audit that walks
+    /// the list for each of its pages would take for ever.
+    fn is_sharer<M: FrameMemory>(&self, memory: &M, frame: Hfn, page: Owner) -> bool {
+        const LONG: u32 = 64;
+        let FrameState::Shared { sharers } = self.ledger.state(frame) else {
+            return false;
+        };
+        let mut is_noted = sharers > LONG;
+        if !is_noted {
+            let walk = self.ledger.for_each_sharer(memory, frame, |other| is_noted |= other == page);
+            return is_noted && walk.is_ok();
+        }
+        true
+    }
+
     fn note(&mut self, is_done: bool) {
         self.refused += u64::from(!is_done);
     }
+}
+
+/// A guest's tables where none can be added: to look something up, or to change an entry that is there.
+pub(crate) struct FixedTables<'a, M: FrameMemory>(pub(crate) &'a mut M);
+
+impl<M: FrameMemory> TableMemory for FixedTables<'_, M> {
+    fn load(&self, table: Hfn, index: usize) -> u64 {
+        self.0.load_entry(table, index)
+    }
+
+    fn store(&mut self, table: Hfn, index: usize, value: u64) {
+        self.0.store_entry(table, index, value);
+    }
+
+    fn allocate_table(&mut self) -> Option<Hfn> {
+        None
+    }
+
+    /// None was allocated.
+    fn free_table(&mut self, _: Hfn) {}
 }
 
 /// Where a guest's tables lie: frames of the pool.
@@ -163,6 +392,8 @@ pub(crate) struct Tables<'a, M: FrameMemory> {
     pub(crate) memory: &'a mut M,
     pub(crate) frames: &'a mut FramePool,
     pub(crate) guest: GuestId,
+    /// What new tables are for.
+    pub(crate) purpose: Purpose,
 }
 
 impl<M: FrameMemory> TableMemory for Tables<'_, M> {
@@ -177,7 +408,7 @@ impl<M: FrameMemory> TableMemory for Tables<'_, M> {
     fn allocate_table(&mut self) -> Option<Hfn> {
         self.frames
             .ledger
-            .allocate_table(self.guest, Purpose::Demand)
+            .allocate_table(self.guest, self.purpose)
             .ok()
     }
 

@@ -7,7 +7,8 @@ use crate::stop::Stop;
 use arrayvec::{ArrayString, ArrayVec};
 use pleat_bundle::config::{GuestConfig, MAX_STEPS, MAX_UNTIL};
 use pleat_devices::Board;
-use pleat_types::{Exit, GuestId, Hfn, Tsc};
+use crate::frames::Shortage;
+use pleat_types::{Exit, GuestId, Hfn, Tsc, Vcpu};
 
 /// The most events of one guest that are kept: as many as a run can wait for.
 pub(crate) const EVENTS_MAX: usize = MAX_UNTIL + MAX_STEPS;
@@ -25,10 +26,8 @@ pub(crate) enum Life {
     Running,
     /// HLT: it waits for an interrupt.
     Waiting,
-    /// It waits for host memory: for more free frames than these, which were not enough. What counts is
-    /// how many there are, not that some were given back: a fault that fails gives back what it had
-    /// taken, and two guests would wake each other for ever.
-    Parked(u64),
+    /// It waits for host memory: for more than there was, which was not enough.
+    Parked(Shortage),
     /// It ended.
     Ended(Stop),
 }
@@ -165,6 +164,12 @@ impl Guest {
     /// Its own clock at this host time.
     pub(crate) fn guest_time(&self, now: Tsc) -> Tsc {
         Tsc(now.0.wrapping_add(self.tsc_offset))
+    }
+
+    /// Takes what the processor has logged as newly written.
+    pub(crate) fn note_dirty_log<V: Vcpu>(&mut self, vcpu: &mut V) {
+        let look = self.memory.look_mut();
+        vcpu.take_dirty_log(|gfn| look.due.add(gfn));
     }
 
     /// Notes an exit for reports and statistics.

@@ -32,6 +32,7 @@ mod images;
 mod life;
 mod loader;
 mod memory;
+mod merge;
 mod output;
 mod run;
 mod scheduler;

@@ -81,6 +81,7 @@ impl<P: Platform> Hypervisor<P> {
             return;
         }
         self.scheduler.remove(index);
+        self.merger.forget(index);
         self.host.flush_output(&mut slot.guest);
         slot.guest.life = Life::Ended(stop);
         slot.guest.reason = Reason::new();
@@ -120,6 +121,7 @@ impl<P: Platform> Hypervisor<P> {
         self.host.flush_output(&mut slot.guest);
         // A new boot begins a new line. Its events stay: see [`Guest::events`].
         slot.guest.output = Output::default();
+        self.merger.forget(index);
         self.host.dismantle(slot);
         // Its memory goes back before it starts again, so that it starts with empty memory.
         while self.host.release_step(slot) {}
@@ -136,7 +138,7 @@ impl<P: Platform> Host<P> {
     fn new_guest(&mut self, index: usize, config: GuestConfig<'static>) -> Guest {
         let id = GuestId(u16::try_from(index).unwrap_or(u16::MAX));
         let ram = Ram::new(config.memory_bytes);
-        let memory = GuestMemory::new(id, config.pages);
+        let memory = GuestMemory::new(id, config.pages, &ram);
         Guest {
             id,
             config,

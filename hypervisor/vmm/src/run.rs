@@ -6,6 +6,7 @@ use crate::cpu::{Cpu, Pause};
 use crate::guest::{Guest, Life};
 use crate::host::Host;
 use crate::images::Images;
+use crate::merge::{Merger, Progress};
 use crate::scheduler::Scheduler;
 use crate::script::Script;
 use arrayvec::ArrayVec;
@@ -17,6 +18,8 @@ const CONSOLE_POLL_US: u64 = 10_000;
 /// Between two time slices this fraction of one is spent on taking ended guests down, beside one batch: how
 /// many tables an ended guest has made must not matter to the others.
 const RELEASE_PART: u64 = 4;
+/// Between two time slices at most this fraction of one is spent on merging, however large its budget is.
+pub(crate) const MERGE_PART: u64 = 4;
 /// A guest that wakes leaves the runner at least this fraction of a slice: 100 µs of the usual one, so that
 /// timers of many guests cannot cut it to pieces.
 const SHORTEST_PART: u64 = 10;
@@ -66,6 +69,8 @@ pub struct Hypervisor<P: Platform> {
     pub(crate) short_since: Option<Tsc>,
     /// A person or a script ended the run.
     pub(crate) has_quit: bool,
+    /// The scanner for equal pages.
+    pub(crate) merger: &'static mut Merger,
 }
 
 impl<P: Platform> Hypervisor<P> {
@@ -87,7 +92,10 @@ impl<P: Platform> Hypervisor<P> {
                 continue;
             }
             match self.scheduler.pick() {
-                Some(index) => self.run_slice(index),
+                Some(index) => {
+                    let _ = self.merge_for(Tsc(self.slice.0 / MERGE_PART));
+                    self.run_slice(index);
+                }
                 None => self.wait_for_something(now),
             }
         }
@@ -129,6 +137,7 @@ impl<P: Platform> Hypervisor<P> {
         } else {
             self.host.drain_output(guest);
         }
+        guest.note_dirty_log(vcpu);
         let used = self.host.platform.now().since(start);
         guest.ran = guest.ran.after(used);
         self.scheduler.charge(index, used);
@@ -145,7 +154,7 @@ impl<P: Platform> Hypervisor<P> {
                 self.scheduler.wait(index);
             }
             Pause::Parked => {
-                guest.life = Life::Parked(self.host.frames.available());
+                guest.life = Life::Parked(self.host.frames.shortage());
                 self.scheduler.wait(index);
             }
             Pause::Reboot => self.reboot(index),
@@ -202,7 +211,7 @@ impl<P: Platform> Hypervisor<P> {
             };
             let is_awake = match guest.life {
                 Life::Waiting => guest.is_woken(vcpu, now),
-                Life::Parked(too_few) => self.host.frames.available() > too_few,
+                Life::Parked(shortage) => self.host.frames.is_better_than(shortage),
                 Life::Running | Life::Ended(_) => false,
             };
             if is_awake {
@@ -223,6 +232,9 @@ impl<P: Platform> Hypervisor<P> {
         if self.slots.iter().any(|slot| slot.guest.memory.is_dying()) {
             return;
         }
+        if self.merge_in_idle_time() == Progress::Worked {
+            return;
+        }
         let timers = self.slots.iter().map(Slot::wake_up).min();
         let appointment = self.next_appointment().min(self.next_repeat());
         let wake_up = timers.unwrap_or(Tsc::NEVER).min(appointment);
@@ -235,7 +247,7 @@ impl<P: Platform> Hypervisor<P> {
             return;
         }
         let poll = now.after(self.host.micros(CONSOLE_POLL_US));
-        let wake_up = wake_up.min(self.end_of_patience());
+        let wake_up = wake_up.min(self.end_of_patience()).min(self.next_look());
         self.host.platform.idle(wake_up.min(poll));
     }
 

@@ -2,22 +2,33 @@
 
 use crate::audit::Audit;
 use crate::guest::{EVENTS_MAX, Guest};
-use crate::memory::FAULT_NAMES;
+use crate::memory::{Broken, FAULT_NAMES};
 use crate::run::{Hypervisor, Outcome};
 use crate::stream::Record;
 use arrayvec::ArrayVec;
 use pleat_overcommit::ledger;
+use pleat_overcommit::merge::Pressure;
 use pleat_types::stats::{Counters, GuestStats, HostStats, MergeStats, SCHEMA, SwapStats};
 use pleat_types::{Exit, Platform};
 
 /// The state of the host by its free memory: at least 6, 4, 2 percent, or less.
-pub(crate) fn host_state(counts: &ledger::Counts) -> &'static str {
+pub(crate) fn pressure(counts: &ledger::Counts) -> Pressure {
     let at_least = |percent: u64| counts.free * 100 >= counts.total * percent;
     match () {
-        () if at_least(6) => "high",
-        () if at_least(4) => "soft",
-        () if at_least(2) => "hard",
-        () => "low",
+        () if at_least(6) => Pressure::High,
+        () if at_least(4) => Pressure::Soft,
+        () if at_least(2) => Pressure::Hard,
+        () => Pressure::Low,
+    }
+}
+
+/// Its name in records.
+pub(crate) fn host_state(counts: &ledger::Counts) -> &'static str {
+    match pressure(counts) {
+        Pressure::High => "high",
+        Pressure::Soft => "soft",
+        Pressure::Hard => "hard",
+        Pressure::Low => "low",
     }
 }
 
@@ -27,6 +38,7 @@ impl<P: Platform> Hypervisor<P> {
         let instructions = self.host.platform.now().since(self.reset).0;
         let counts = *self.host.frames.counts();
         let host = host_stats(&counts, audit);
+        let merge = self.merge_stats();
         let failures = &self.host.failures;
         let record = Record::begin(&mut self.host.platform, "stats").open("record", b'{');
         let record = record
@@ -36,7 +48,7 @@ impl<P: Platform> Hypervisor<P> {
         let record = record.list("failures", failures.iter().map(|failure| failure.as_str()));
         let record = record.value("host", &host);
         let record = record
-            .value("merge", &MergeStats::default())
+            .value("merge", &merge)
             .value("swap", &SwapStats::default());
         let mut record = record.open("guests", b'[');
         for (index, slot) in self.slots.iter().enumerate() {
@@ -46,16 +58,51 @@ impl<P: Platform> Hypervisor<P> {
     }
 }
 
+impl<P: Platform> Hypervisor<P> {
+    /// What merging has done, and what is merged now.
+    pub(crate) fn merge_stats(&self) -> MergeStats {
+        let sum = |count: fn(&Guest) -> u64| self.guests().map(count).sum::<u64>();
+        let shared = self.host.frames.counts().shared;
+        let broken = |kind| self.guests().map(|guest| guest.memory.broken(kind)).sum::<u64>();
+        let (copied, in_place) = (broken(Broken::Copied), broken(Broken::InPlace));
+        let work = &self.merger.work;
+        MergeStats {
+            shared,
+            sharing: sum(|guest| guest.memory.counters().shared).saturating_sub(shared),
+            zero: sum(|guest| guest.memory.counters().zero),
+            volatile: sum(|guest| guest.memory.look().volatile),
+            hashed: work.hashed,
+            compared: work.compared,
+            merged: work.merged,
+            broken: copied + in_place,
+            instructions: work.ticks,
+            merged_zero: work.merged_zero,
+            broken_in_place: in_place,
+            collisions: work.collisions,
+            indexed: self.host.frames.indexed(),
+            index_full: work.index_full,
+            epochs: work.epochs,
+            swept: work.swept,
+            sampled: work.sampled,
+            split: work.split,
+            collapsed: work.collapsed,
+            pace: self.merger.pace.rate(),
+            metadata_bytes: self.host.frames.merge_metadata_bytes(),
+        }
+    }
+}
+
 fn host_stats<'a>(counts: &ledger::Counts, audit: &'a Audit) -> HostStats<'a> {
     HostStats {
         state: host_state(counts),
         frames_total: counts.total,
         frames_free: counts.free,
         frames_image: counts.image,
-        // The zero frame belongs to nobody's memory.
-        frames_metadata: counts.metadata + counts.zero,
+        // The zero frame belongs to nobody's memory; the lists of sharers are records.
+        frames_metadata: counts.metadata + counts.lists + counts.zero,
         frames_tables: counts.tables,
-        frames_guests: counts.guests,
+        // A frame that several guests share is in use once.
+        frames_guests: counts.guests + counts.shared,
         frames_compressed_pool: 0,
         frames_bundle: counts.bundle,
         frames_vcpus: counts.vcpus,
@@ -74,7 +121,7 @@ fn guest_element<'p, P: Platform>(record: Record<'p, P>, guest: &Guest, index: u
         domain: guest.config.domain,
         frames_promised: guest.ram.frames(),
         unique: counters.unique,
-        shared: 0,
+        shared: counters.shared,
         zero: counters.zero,
         untouched: counters.untouched,
         compressed: 0,
@@ -90,7 +137,7 @@ fn guest_element<'p, P: Platform>(record: Record<'p, P>, guest: &Guest, index: u
             names: &Exit::NAMES,
             counts: &guest.exits,
         },
-        volatile: 0,
+        volatile: guest.memory.look().volatile,
         instructions: guest.ran.0,
         event_ticks: &ticks,
         events: &events,

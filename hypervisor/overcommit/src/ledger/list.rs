@@ -200,11 +200,11 @@ impl List {
     }
 
     /// Keeps the pages that `keep` wants, in order.
-    pub(super) fn retain<M: FrameMemory>(&mut self, memory: &mut M, mut keep: impl FnMut(Page) -> bool) {
+    pub(super) fn retain<M: FrameMemory>(&mut self, memory: &mut M, mut keep: impl FnMut(&mut M, Page) -> bool) {
         let mut kept = 0;
         for n in 0..self.length {
             let page = self.get(memory, n);
-            if page.is_some_and(&mut keep) {
+            if page.is_some_and(|page| keep(memory, page)) {
                 self.set(memory, kept, page);
                 kept += 1;
             }
@@ -219,7 +219,7 @@ impl List {
     pub(super) fn remove_repeated<M: FrameMemory>(&mut self, memory: &mut M) {
         self.sort(memory);
         let mut before = None;
-        self.retain(memory, |page| before.replace(page) != Some(page));
+        self.retain(memory, |_, page| before.replace(page) != Some(page));
     }
 
     /// Heapsort (Williams, CACM 1964): in place, and never more than n log n steps.

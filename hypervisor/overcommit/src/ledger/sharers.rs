@@ -31,7 +31,7 @@ impl Ledger<'_> {
         frame: Hfn,
         pages: &[Owner],
         donor: OwnedFrame,
-        mut is_live: impl FnMut(Owner) -> bool,
+        mut is_live: impl FnMut(&mut M, Owner) -> bool,
     ) -> Result<Option<OwnedFrame>, Bug> {
         if pages.len() > NOTED_AT_ONCE {
             return Err(Bug::TooManyPages);
@@ -61,13 +61,21 @@ impl Ledger<'_> {
         Ok(())
     }
 
+    /// One of the pages that were noted to share a frame: it may have left it since.
+    #[must_use]
+    pub fn any_sharer<M: FrameMemory>(&self, memory: &M, frame: Hfn) -> Option<Owner> {
+        let chunk = self.shared(frame).ok()?.chunk()?;
+        self.slab(chunk).ok()?;
+        chunk.get(memory, 0).map(Page::owner)
+    }
+
     fn note_one<M: FrameMemory>(
         &mut self,
         memory: &mut M,
         frame: Hfn,
         page: Page,
         donor: &mut Option<OwnedFrame>,
-        is_live: &mut impl FnMut(Owner) -> bool,
+        is_live: &mut impl FnMut(&mut M, Owner) -> bool,
     ) -> Result<(), Bug> {
         let Some(chunk) = self.shared(frame)?.chunk() else {
             let chunk = self.chunk_for(memory, Class::FIRST, donor)?;
@@ -94,14 +102,14 @@ impl Ledger<'_> {
         frame: Hfn,
         list: &mut List,
         page: Page,
-        is_live: &mut impl FnMut(Owner) -> bool,
+        is_live: &mut impl FnMut(&mut M, Owner) -> bool,
     ) -> Result<(), Bug> {
         let sharers = self.sharers(frame);
         let length = list.length() + 1;
         if length.saturating_sub(sharers) * 4 < length {
             return Ok(());
         }
-        list.retain(memory, |other| other != page && is_live(other.owner()));
+        list.retain(memory, |memory, other| other != page && is_live(memory, other.owner()));
         // With `page`, more than there are: then some are there twice.
         if list.length() >= sharers {
             list.remove_repeated(memory);

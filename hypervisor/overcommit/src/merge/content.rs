@@ -7,6 +7,7 @@
 //! argument's type does not say it, so there is a way for other places too.
 
 use pleat_types::FRAME_SIZE;
+use xxhash_rust::xxh3::xxh3_64;
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
 /// Bytes between two ways out.
@@ -18,6 +19,13 @@ const BLOCK: usize = 256;
 struct Lane([u64; 2]);
 
 type Lanes = [[Lane; BLOCK / 16]; FRAME_SIZE / BLOCK];
+
+/// A hash of a page that is the same in every domain: for whoever wants to know from outside what could be merged.
+/// 0 for a page of zeros.
+#[must_use]
+pub fn hash(page: &[u8; FRAME_SIZE]) -> u64 {
+    if is_zero(page) { 0 } else { xxh3_64(page) }
+}
 
 /// Whether all bytes are zero.
 #[must_use]

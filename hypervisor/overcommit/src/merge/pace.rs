@@ -83,6 +83,17 @@ pub struct Pace {
 }
 
 impl Pace {
+    /// Nothing may be spent.
+    pub const STOPPED: Self = Self {
+        tsc_hz: 1,
+        fixed: Some(0),
+        advised: 0,
+        is_idle: false,
+        ticks: 0,
+        rest: 0,
+        filled: None,
+    };
+
     /// A pace of this many ticks in a second, or an advised one. The bucket is full.
     #[must_use]
     pub fn new(tsc_hz: u64, fixed: Option<u64>) -> Self {
@@ -115,6 +126,12 @@ impl Pace {
             None if self.is_idle => 0,
             None => self.advised,
         }
+    }
+
+    /// Whether the operator has fixed the rate.
+    #[must_use]
+    pub const fn is_fixed(&self) -> bool {
+        self.fixed.is_some()
     }
 
     /// Ticks that may be spent now.

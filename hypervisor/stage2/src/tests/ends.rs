@@ -47,6 +47,7 @@ impl World {
                 match retired {
                     Retired::Table(table) => self.memory.release(table),
                     Retired::Share(share) => self.take_back_share(share.frame()),
+                    Retired::Parts(parts) => panic!("a teardown takes out {parts:?}"),
                     Retired::Frame(frame) => assert!(owned.remove(&(frame.first().get(), frame.size()))),
                 }
             }

@@ -326,6 +326,14 @@ impl World {
                 assert!(self.guests[who].owned.remove(&key), "{key:x?} given back twice");
             }
             Retired::Share(share) => self.take_back_share(share.frame()),
+            Retired::Parts(parts) => {
+                let owned = &mut self.guests[who].owned;
+                let table = parts.drain(&mut self.memory, |_, frame| {
+                    let key = (frame.first().get(), frame.size());
+                    assert!(owned.remove(&key), "{key:x?} given back twice");
+                });
+                self.memory.release(table.expect("a table of owned pages"));
+            }
         }
     }
 

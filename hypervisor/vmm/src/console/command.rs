@@ -16,8 +16,25 @@ pub(crate) enum Command<'t> {
     Resume(&'t str),
     Attach(&'t str),
     Type(&'t str, &'t str),
+    Merge(MergeCommand<'t>),
+    Pages,
     Crash(Provocation),
     Quit,
+}
+
+/// What to do about merging.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum MergeCommand<'t> {
+    /// Show what it does.
+    Show,
+    /// Let the scanner run.
+    On,
+    /// Let it rest; what is merged stays merged.
+    Off,
+    /// Give it so many instructions in a second; `None`: it decides by itself.
+    Pace(Option<u64>),
+    /// Say why pages of this guest are not merged.
+    Why(&'t str),
 }
 
 /// Why a line is no command.
@@ -29,12 +46,14 @@ pub(crate) enum CommandError<'t> {
     MissingGuest(&'t str),
     /// There is no such way to crash.
     UnknownCrash,
+    /// `merge` does not know this.
+    UnknownMerge,
     /// The command takes no more words.
     Surplus(&'t str),
 }
 
 /// The commands with their argument and their explanation, for `help`.
-pub(crate) const HELP: [(&str, &str, &str); 12] = [
+pub(crate) const HELP: [(&str, &str, &str); 14] = [
     ("help", "", "this list"),
     (
         "guests",
@@ -65,6 +84,16 @@ pub(crate) const HELP: [(&str, &str, &str); 12] = [
         "GUEST",
         "type the words that follow, and return, at a guest's serial console",
     ),
+    (
+        "merge",
+        "",
+        "equal pages that were merged; also: on, off, pace N|auto, why GUEST",
+    ),
+    (
+        "pages",
+        "",
+        "a hash of each page of all guests on the stream, to compare with what merging finds",
+    ),
     ("crash", "HOW", "bring Pleat itself down, to see its crash record"),
     ("quit", "", "end the run: statistics, then power off"),
 ];
@@ -78,6 +107,10 @@ pub(crate) fn parse(line: &str) -> Result<Command<'_>, CommandError<'_>> {
         let guest = argument.ok_or(CommandError::MissingGuest(name))?;
         return Ok(Command::Type(guest, behind(line, guest)));
     }
+    if name == "merge" {
+        let command = merge(argument, &mut words)?;
+        return words.next().map_or(Ok(command), |word| Err(CommandError::Surplus(word)));
+    }
     let plain = |command: Command<'static>| match argument {
         None => Ok(command),
         Some(word) => Err(CommandError::Surplus(word)),
@@ -88,6 +121,7 @@ pub(crate) fn parse(line: &str) -> Result<Command<'_>, CommandError<'_>> {
         "guests" => plain(Command::Guests),
         "stats" => plain(Command::Stats),
         "audit" => plain(Command::Audit),
+        "pages" => plain(Command::Pages),
         "quit" => plain(Command::Quit),
         "ept" => guest.map(Command::Ept),
         "kill" => guest.map(Command::Kill),
@@ -101,6 +135,34 @@ pub(crate) fn parse(line: &str) -> Result<Command<'_>, CommandError<'_>> {
         None => Ok(command),
         Some(word) => Err(CommandError::Surplus(word)),
     }
+}
+
+/// What `merge` is told to do.
+fn merge<'t>(
+    what: Option<&'t str>,
+    words: &mut impl Iterator<Item = &'t str>,
+) -> Result<Command<'t>, CommandError<'t>> {
+    let command = match what {
+        None => MergeCommand::Show,
+        Some("on") => MergeCommand::On,
+        Some("off") => MergeCommand::Off,
+        Some("pace") => MergeCommand::Pace(pace(words.next()).ok_or(CommandError::UnknownMerge)?),
+        Some("why") => MergeCommand::Why(words.next().ok_or(CommandError::MissingGuest("merge why"))?),
+        Some(_) => return Err(CommandError::UnknownMerge),
+    };
+    Ok(Command::Merge(command))
+}
+
+/// A number of instructions in a second, with `k`, `M` or `G` behind it; or `auto`.
+fn pace(word: Option<&str>) -> Option<Option<u64>> {
+    const UNITS: [(char, u64); 3] = [('k', 1_000), ('M', 1_000_000), ('G', 1_000_000_000)];
+    let word = word?;
+    if word == "auto" {
+        return Some(None);
+    }
+    let unit = UNITS.into_iter().find(|(unit, _)| word.ends_with(*unit));
+    let (digits, scale) = unit.map_or((word, 1), |(unit, scale)| (word.trim_end_matches(unit), scale));
+    digits.parse::<u64>().ok()?.checked_mul(scale).map(Some)
 }
 
 /// What follows the word `guest` on the line, as it stands there.
@@ -146,6 +208,9 @@ impl fmt::Display for CommandError<'_> {
                 f.write_str("`crash` needs to be told how:")?;
                 CRASHES.iter().try_for_each(|(name, _)| write!(f, " {name}"))
             }
+            Self::UnknownMerge => {
+                f.write_str("`merge` takes nothing, on, off, pace N (20M, say), pace auto, or why GUEST")
+            }
             Self::Surplus(word) => write!(f, "`{word}` is one word too many"),
         }
     }
@@ -171,6 +236,24 @@ mod tests {
             parse("crash write-code"),
             Ok(Command::Crash(Provocation::WriteCode))
         );
+        let merge = |line| match parse(line) {
+            Ok(Command::Merge(what)) => Some(what),
+            _ => None,
+        };
+        assert_eq!(merge("merge"), Some(MergeCommand::Show));
+        assert_eq!(merge("merge off"), Some(MergeCommand::Off));
+        assert_eq!(merge("merge pace 20M"), Some(MergeCommand::Pace(Some(20_000_000))));
+        assert_eq!(merge("merge pace 7"), Some(MergeCommand::Pace(Some(7))));
+        assert_eq!(merge("merge pace auto"), Some(MergeCommand::Pace(None)));
+        assert_eq!(merge("merge why a"), Some(MergeCommand::Why("a")));
+        assert_eq!(parse("merge pace 20X"), Err(CommandError::UnknownMerge));
+        assert_eq!(
+            parse("merge pace 99999999999G"),
+            Err(CommandError::UnknownMerge)
+        );
+        assert_eq!(parse("merge fast"), Err(CommandError::UnknownMerge));
+        assert_eq!(parse("merge on now"), Err(CommandError::Surplus("now")));
+        assert_eq!(parse("merge why"), Err(CommandError::MissingGuest("merge why")));
         assert_eq!(parse("crash softly"), Err(CommandError::UnknownCrash));
     }
 

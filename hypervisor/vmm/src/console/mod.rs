@@ -2,6 +2,7 @@
 
 mod command;
 mod editor;
+mod merging;
 mod views;
 
 pub(crate) use editor::Editor;
@@ -92,6 +93,8 @@ impl<P: Platform> Hypervisor<P> {
                 let line = text.bytes().chain(core::iter::once(b'\r'));
                 line.for_each(|byte| hypervisor.type_at_guest(index, byte));
             }),
+            Command::Merge(what) => self.merge(what),
+            Command::Pages => self.send_pages(),
             Command::Crash(how) => self.host.platform.provoke(how),
         }
     }

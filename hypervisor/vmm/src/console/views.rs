@@ -23,7 +23,7 @@ impl fmt::Display for Size {
 }
 
 /// A part in percent of a whole.
-fn percent(part: u64, whole: u64) -> u64 {
+pub(super) fn percent(part: u64, whole: u64) -> u64 {
     part.saturating_mul(100) / whole.max(1)
 }
 
@@ -74,11 +74,12 @@ impl<P: Platform> Hypervisor<P> {
         let rows = [
             ("free", counts.free),
             ("guests", counts.guests),
+            ("shared", counts.shared),
             ("tables", counts.tables),
             ("processors", counts.vcpus),
             ("boot bundle", counts.bundle),
             ("hypervisor", counts.image),
-            ("metadata", counts.metadata + counts.zero),
+            ("metadata", counts.metadata + counts.lists + counts.zero),
         ];
         for (name, frames) in rows {
             let share = percent(frames, counts.total);
@@ -100,9 +101,9 @@ impl<P: Platform> Hypervisor<P> {
     pub(super) fn show_audit(&mut self) {
         let counts = *self.host.frames.counts();
         self.host.say(format_args!(
-            "frames: free {} + guests {} + tables {} + processors {} + bundle {} + hypervisor {} + metadata {} + zero {} = {} of {}",
-            counts.free, counts.guests, counts.tables, counts.vcpus, counts.bundle, counts.image, counts.metadata,
-            counts.zero, counts.sum(), counts.total
+            "frames: free {} + guests {} + shared {} + tables {} + processors {} + bundle {} + hypervisor {} + metadata {} + lists {} + zero {} = {} of {}",
+            counts.free, counts.guests, counts.shared, counts.tables, counts.vcpus, counts.bundle, counts.image,
+            counts.metadata, counts.lists, counts.zero, counts.sum(), counts.total
         ));
         let audit = self.audit();
         self.host.say(format_args!("audit: {}", audit.text()));
@@ -127,6 +128,7 @@ impl<P: Platform> Hypervisor<P> {
                 counters.huge,
                 counters.huge * PageSize::Huge.frames(),
             ),
+            ("shared", counters.shared, counters.shared),
             ("zero", counters.zero, counters.zero),
             ("untouched", counters.untouched, counters.untouched),
             ("ballooned", counters.ballooned, counters.ballooned),

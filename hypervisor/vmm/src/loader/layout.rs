@@ -75,6 +75,12 @@ impl Ram {
         self.low_end
     }
 
+    /// The page after the last one.
+    pub(crate) const fn end(&self) -> Gfn {
+        let end = if self.high_end > HOLE_END { self.high_end } else { self.low_end };
+        Gpa::new(end).gfn()
+    }
+
     /// Frames in all.
     pub(crate) const fn frames(&self) -> u64 {
         (self.low_end + (self.high_end - HOLE_END)) / FRAME_SIZE as u64

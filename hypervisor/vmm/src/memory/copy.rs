@@ -18,7 +18,7 @@ impl<P: Platform> Host<P> {
         while !rest.is_empty() {
             let (piece, behind) = rest.split_at_mut(rest.len().min(FRAME_SIZE - at.frame_offset()));
             match self.lookup(memory, at.gfn())?.page {
-                Page::Unique(frame) | Page::Shared(frame) | Page::Frozen(frame) => {
+                Page::Unique(frame) | Page::Frozen(frame) | Page::Shared(frame) => {
                     let from = frame.base().checked_add(at.frame_offset() as u64);
                     self.platform
                         .memory()
@@ -50,6 +50,7 @@ impl<P: Platform> Host<P> {
                 .checked_add(at.frame_offset() as u64)
                 .ok_or(MemoryError::Hole(at))?;
             self.platform.memory().write(to, piece);
+            self.note_written(memory, at.gfn())?;
             at = at.checked_add(piece.len() as u64).ok_or(MemoryError::Hole(at))?;
             rest = behind;
         }

@@ -1,10 +1,12 @@
 //! Giving a guest's memory back, and looking whether all of it is accounted for.
 
 use super::{GuestMemory, Life, MemoryError};
+use crate::audit::weigh;
 use crate::frames::Tables;
 use crate::host::Host;
 use core::mem;
-use pleat_stage2::Counters;
+use pleat_overcommit::ledger::Purpose;
+use pleat_stage2::{Counters, Held};
 use pleat_types::Platform;
 
 /// What a walk over a guest's tables has found.
@@ -14,6 +16,8 @@ pub(crate) struct Inventory {
     pub(crate) counted: Counters,
     /// Frames and tables that the ledger knows as something else.
     pub(crate) disputed: u64,
+    /// The sum of its mappings of shared frames.
+    pub(crate) weight: u64,
 }
 
 impl<P: Platform> Host<P> {
@@ -35,6 +39,7 @@ impl<P: Platform> Host<P> {
             memory: self.platform.memory(),
             frames: &mut self.frames,
             guest: memory.guest,
+            purpose: Purpose::Demand,
         };
         match teardown.step(&mut tables) {
             Ok(Some(pending)) => {
@@ -64,13 +69,21 @@ impl<P: Platform> Host<P> {
             memory: self.platform.memory(),
             frames: &mut self.frames,
             guest,
+            purpose: Purpose::Demand,
         };
-        let mut disputed = 0;
+        let (mut disputed, mut weight) = (0, 0_u64);
         let counted = stage2
             .inventory(&tables, |held| {
-                disputed += u64::from(!tables.frames.is_on_record(guest, held));
+                disputed += u64::from(!tables.frames.is_on_record(tables.memory, guest, held));
+                if let Held::Share { frame, .. } = held {
+                    weight = weight.wrapping_add(weigh(frame));
+                }
             })
             .map_err(|_| MemoryError::Bug("a malformed entry"))?;
-        Ok(Some(Inventory { counted, disputed }))
+        Ok(Some(Inventory {
+            counted,
+            disputed,
+            weight,
+        }))
     }
 }

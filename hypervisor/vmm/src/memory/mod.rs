@@ -6,15 +6,20 @@
 mod copy;
 mod end;
 mod huge;
+mod look;
+mod regions;
+mod share;
 
-use crate::frames::Tables;
+pub(crate) use crate::frames::{FixedTables, Tables};
 use crate::host::Host;
 use crate::loader::layout::{HOLE_END, HOLE_START, Ram};
 use huge::Unfinished;
+pub(crate) use look::Look;
 use pleat_bundle::config::Pages;
+use pleat_overcommit::ledger::Purpose;
 use pleat_stage2::{
-    Absent, Counters, Error, FaultAction, Mapping, Page, PendingFlush, ProcessorSet, Retired, Stage2,
-    Teardown,
+    Absent, Bug, Counters, Error, FaultAction, Mapping, Page, Parts, PendingFlush, ProcessorSet, Refused, Retired, Spot,
+    Stage2, Teardown,
 };
 use pleat_types::{
     Access, FrameMemory, Gfn, Gpa, GuestId, Hfn, LARGE_FRAMES, OwnedFrame, PageSize, Platform,
@@ -24,7 +29,7 @@ use pleat_types::{
 pub(crate) const THE_PROCESSOR: u8 = 0;
 
 /// Kinds of faults that are counted, by [`FaultKind`].
-pub(crate) const FAULT_NAMES: [&str; 9] = [
+pub(crate) const FAULT_NAMES: [&str; 11] = [
     "zero",
     "unique",
     "zero-broken",
@@ -34,6 +39,8 @@ pub(crate) const FAULT_NAMES: [&str; 9] = [
     "deflated",
     "stale",
     "waited",
+    "share-broken",
+    "share-taken",
 ];
 
 /// What a fault was.
@@ -57,6 +64,19 @@ enum FaultKind {
     Stale,
     /// No frame was free.
     Waited,
+    /// A write to a page that others share: it got a copy.
+    Broken,
+    /// A write to a page whose frame nobody else shared any more.
+    BrokenInPlace,
+}
+
+/// How a write ends a share.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Broken {
+    /// Others go on sharing: the writer gets a copy.
+    Copied,
+    /// Nobody else shares the frame any more: the writer keeps it.
+    InPlace,
 }
 
 /// How a fault ended.
@@ -88,6 +108,12 @@ pub(crate) enum MemoryError {
     Bug(&'static str),
 }
 
+impl From<Bug> for MemoryError {
+    fn from(_: Bug) -> Self {
+        Self::Bug("extended page tables")
+    }
+}
+
 impl From<Error> for MemoryError {
     fn from(error: Error) -> Self {
         match error {
@@ -113,17 +139,19 @@ pub(crate) struct GuestMemory {
     pages: Pages,
     /// The block of 1 GiB that is on its way to the guest.
     unfinished: Option<Unfinished>,
+    look: Look,
     faults: [u64; FAULT_NAMES.len()],
 }
 
 impl GuestMemory {
     /// No memory yet.
-    pub(crate) const fn new(guest: GuestId, pages: Pages) -> Self {
+    pub(crate) const fn new(guest: GuestId, pages: Pages, ram: &Ram) -> Self {
         Self {
             guest,
             life: Life::Gone,
             pages,
             unfinished: None,
+            look: Look::new(ram.end()),
             faults: [0; FAULT_NAMES.len()],
         }
     }
@@ -153,6 +181,29 @@ impl GuestMemory {
         &self.faults
     }
 
+    /// Shares that writes have ended.
+    pub(crate) const fn broken(&self, how: Broken) -> u64 {
+        match how {
+            Broken::Copied => self.faults[FaultKind::Broken as usize],
+            Broken::InPlace => self.faults[FaultKind::BrokenInPlace as usize],
+        }
+    }
+
+    /// Where the scanner for equal pages stands.
+    pub(crate) const fn look(&self) -> &Look {
+        &self.look
+    }
+
+    /// Where the scanner for equal pages stands.
+    pub(crate) const fn look_mut(&mut self) -> &mut Look {
+        &mut self.look
+    }
+
+    /// Which pages its memory is backed with.
+    pub(crate) const fn pages(&self) -> Pages {
+        self.pages
+    }
+
     /// Some of it is still to be given back.
     pub(crate) const fn is_dying(&self) -> bool {
         matches!(self.life, Life::Dying(_))
@@ -171,9 +222,11 @@ impl<P: Platform> Host<P> {
             memory: self.platform.memory(),
             frames: &mut self.frames,
             guest: memory.guest,
+            purpose: Purpose::Demand,
         };
         let stage2 = Stage2::new(&mut tables, zero, ProcessorSet::one(THE_PROCESSOR))?;
         memory.life = Life::Live(stage2);
+        memory.look = Look::new(ram.end());
         let Life::Live(stage2) = &mut memory.life else {
             return Ok(());
         };
@@ -189,12 +242,16 @@ impl<P: Platform> Host<P> {
     pub(crate) fn fault(&mut self, memory: &mut GuestMemory, gpa: Gpa, access: Access) -> Fault {
         // A page of the balloon becomes untouched first, then it is an ordinary fault: two turns.
         for _ in 0..2 {
-            let Ok(mapping) = self.lookup(memory, gpa.gfn()) else {
+            let Ok(spot) = self.find(memory, gpa.gfn()) else {
                 return Fault::Bug("page lookup");
             };
+            let mapping = *spot.mapping();
             let done = match mapping.action(access) {
                 FaultAction::MapZero => self.map_zero(memory, gpa.gfn()),
-                FaultAction::MapUnique { largest } => self.map_fresh(memory, gpa.gfn(), &mapping, largest),
+                FaultAction::MapUnique { largest } => self.map_fresh(memory, gpa.gfn(), spot, largest),
+                FaultAction::BreakShare => self.break_share(memory, spot),
+                // Pages are frozen between two time slices only.
+                FaultAction::Thaw => return Fault::Bug("a page that was left frozen"),
                 FaultAction::Spurious => {
                     memory.count(FaultKind::Stale);
                     self.flush(memory);
@@ -204,7 +261,6 @@ impl<P: Platform> Host<P> {
                     Ok(()) => continue,
                     failed => failed,
                 },
-                FaultAction::BreakShare | FaultAction::Thaw => return Fault::Bug("a page that nothing shares"),
                 FaultAction::Device => return Fault::Device,
                 FaultAction::Hole => return Fault::Hole,
             };
@@ -221,18 +277,26 @@ impl<P: Platform> Host<P> {
         Fault::Bug("a balloon page that stays in the balloon")
     }
 
-    fn lookup(&mut self, memory: &GuestMemory, gfn: Gfn) -> Result<Mapping, MemoryError> {
-        let stage2 = memory
-            .stage2()
-            .ok_or(MemoryError::Bug("a guest without tables"))?;
-        let tables = Tables {
-            memory: self.platform.memory(),
-            frames: &mut self.frames,
-            guest: memory.guest,
-        };
-        stage2
-            .lookup(&tables, gfn)
-            .map_err(|_| MemoryError::Bug("page lookup"))
+    /// What is known about a page.
+    pub(crate) fn lookup(&mut self, memory: &GuestMemory, gfn: Gfn) -> Result<Mapping, MemoryError> {
+        Ok(*self.find(memory, gfn)?.mapping())
+    }
+
+    /// The same, with the place in the tables where it can be changed.
+    fn find(&mut self, memory: &GuestMemory, gfn: Gfn) -> Result<Spot, MemoryError> {
+        let found = self.with_fixed_tables(memory, |stage2, tables| stage2.find(tables, gfn))?;
+        found.map_err(|_| MemoryError::Bug("page lookup"))
+    }
+
+    /// Reads or changes entries where no table can be added.
+    pub(crate) fn with_fixed_tables<R>(
+        &mut self,
+        memory: &GuestMemory,
+        act: impl FnOnce(&Stage2, &mut FixedTables<'_, P::Memory>) -> R,
+    ) -> Result<R, MemoryError> {
+        let stage2 = memory.stage2();
+        let stage2 = stage2.ok_or(MemoryError::Bug("a guest without tables"))?;
+        Ok(act(stage2, &mut FixedTables(self.platform.memory())))
     }
 
     /// Whether nobody has used this page yet.
@@ -260,7 +324,7 @@ impl<P: Platform> Host<P> {
         &mut self,
         memory: &mut GuestMemory,
         gfn: Gfn,
-        mapping: &Mapping,
+        spot: Spot,
         largest: PageSize,
     ) -> Result<(), MemoryError> {
         let is_large_wanted = memory.pages != Pages::Small && largest != PageSize::Small;
@@ -272,12 +336,14 @@ impl<P: Platform> Host<P> {
             .allocate_page(memory.guest, gfn)
             .ok_or(MemoryError::HostShort)?;
         self.platform.memory().zero_frame(frame.first());
-        self.map_page(memory, gfn, frame)?;
-        memory.count(if mapping.page == Page::Zero {
+        let kind = if spot.mapping().page == Page::Zero {
             FaultKind::ZeroBroken
         } else {
             FaultKind::Unique
-        });
+        };
+        let mapped = self.with_tables(memory, |stage2, tables| stage2.map_unique_at(tables, spot, frame))?;
+        self.settle_mapped(mapped)?;
+        memory.count(kind);
         Ok(())
     }
 
@@ -307,14 +373,21 @@ impl<P: Platform> Host<P> {
         }
     }
 
-    /// Maps a frame whose content is ready. It goes back to the pool if that fails.
+    /// Maps a frame that was filled for the guest. It goes back to the pool if that fails.
     pub(crate) fn map_page(
         &mut self,
         memory: &mut GuestMemory,
         gfn: Gfn,
         frame: OwnedFrame,
     ) -> Result<(), MemoryError> {
-        match self.with_tables(memory, |stage2, tables| stage2.map_unique(tables, gfn, frame))? {
+        let mapped = self.with_tables(memory, |stage2, tables| stage2.map_unique(tables, gfn, frame))?;
+        self.settle_mapped(mapped)?;
+        self.note_written(memory, gfn)
+    }
+
+    /// The end of mapping a frame: the flush, or the frame's way back.
+    fn settle_mapped(&mut self, mapped: Result<PendingFlush, Refused>) -> Result<(), MemoryError> {
+        match mapped {
             Ok(pending) => {
                 self.settle(pending);
                 Ok(())
@@ -326,8 +399,34 @@ impl<P: Platform> Host<P> {
         }
     }
 
-    fn with_tables<R>(
+    /// Pleat itself has written to a page that the guest owns: no processor sets the dirty flag for that.
+    fn note_written(&mut self, memory: &mut GuestMemory, gfn: Gfn) -> Result<(), MemoryError> {
+        self.with_fixed_tables(memory, |stage2, tables| stage2.mark_written(tables, gfn))??;
+        memory.look.due.add(gfn);
+        Ok(())
+    }
+
+    /// Changes a guest's tables; new ones come from the pool.
+    pub(crate) fn with_tables<R>(
         &mut self,
+        memory: &mut GuestMemory,
+        act: impl FnOnce(&mut Stage2, &mut Tables<'_, P::Memory>) -> R,
+    ) -> Result<R, MemoryError> {
+        self.with_tables_for(Purpose::Demand, memory, act)
+    }
+
+    /// The same, where new tables are for freeing memory: they may come from the reserve.
+    pub(crate) fn with_relief_tables<R>(
+        &mut self,
+        memory: &mut GuestMemory,
+        act: impl FnOnce(&mut Stage2, &mut Tables<'_, P::Memory>) -> R,
+    ) -> Result<R, MemoryError> {
+        self.with_tables_for(Purpose::Relief, memory, act)
+    }
+
+    fn with_tables_for<R>(
+        &mut self,
+        purpose: Purpose,
         memory: &mut GuestMemory,
         act: impl FnOnce(&mut Stage2, &mut Tables<'_, P::Memory>) -> R,
     ) -> Result<R, MemoryError> {
@@ -338,23 +437,35 @@ impl<P: Platform> Host<P> {
             memory: self.platform.memory(),
             frames: &mut self.frames,
             guest: memory.guest,
+            purpose,
         };
         Ok(act(stage2, &mut tables))
     }
 
     /// Flushes where that is due, and gives back what was waiting for it.
-    fn settle<const N: usize>(&mut self, pending: PendingFlush<N>) {
+    pub(crate) fn settle<const N: usize>(&mut self, pending: PendingFlush<N>) {
         for retired in pending.settle(|eptp| self.platform.flush(eptp)) {
             match retired {
                 Retired::Frame(frame) => self.frames.release(frame),
-                // Nothing shares a frame yet; one that is dropped shows in the audit.
-                Retired::Share(_) => {}
                 Retired::Table(table) => self.frames.release_table(table),
+                Retired::Parts(parts) => self.release_parts(parts),
+                Retired::Share(share) => self.frames.release_share(self.platform.memory(), share),
             }
         }
     }
 
-    fn flush(&mut self, memory: &GuestMemory) {
+    /// Gives back the 512 frames of a table's pages, and the table. If that finds a table that is not what it was, the
+    /// rest stays lost, which the audit shows.
+    fn release_parts(&mut self, parts: Parts) {
+        let frames = &mut self.frames;
+        let mut tables = FixedTables(self.platform.memory());
+        if let Ok(table) = parts.drain(&mut tables, |_, frame| frames.release(frame)) {
+            self.frames.release_table(table);
+        }
+    }
+
+    /// Drops the translations of a guest.
+    pub(crate) fn flush(&mut self, memory: &GuestMemory) {
         if let Some(stage2) = memory.stage2() {
             self.platform.flush(stage2.eptp());
         }

@@ -31,6 +31,7 @@ guest `a`:   2048 KiB promised,     24 KiB backed
   unique 4 KiB         6     24 KiB   1 %
   large 2 MiB          0      0 KiB   0 %
   huge 1 GiB           0      0 KiB   0 %
+  shared               0      0 KiB   0 %
   zero                 0      0 KiB   0 %
   untouched          506   2024 KiB  98 %
   ballooned            0      0 KiB   0 %

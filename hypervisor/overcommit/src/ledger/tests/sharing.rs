@@ -33,7 +33,7 @@ fn two_pages_share_a_frame_and_the_last_one_owns_it_again() {
     let share = ledger.add_share(frame).unwrap();
     assert_eq!(ledger.state(frame), FrameState::Shared { sharers: 2 });
     let donor = ledger
-        .note_sharers(&mut memory, frame, &[first, second], donor, |_| true)
+        .note_sharers(&mut memory, frame, &[first, second], donor, |_, _| true)
         .unwrap();
     assert_eq!(donor, None, "the first list needs a frame");
     assert_eq!(sharers(&ledger, &memory, frame), [first, second].into());
@@ -101,7 +101,7 @@ impl<'m> Crowd<'m> {
     fn note(&mut self, page: Owner) {
         self.live.insert(page);
         let donor = self.ledger.allocate(page, Purpose::Demand).unwrap();
-        let is_live = |page: Owner| self.live.contains(&page);
+        let is_live = |_: &mut _, page: Owner| self.live.contains(&page);
         let back = self
             .ledger
             .note_sharers(&mut self.memory, self.frame, &[page], donor, is_live)
@@ -235,7 +235,7 @@ fn mistakes_with_shares_are_bugs_and_change_nothing() {
     assert_eq!(ledger.set_changes(frame, 1), Err(not(frame)), "shared");
     let mut note = |pages: &[Owner], donor| {
         let donor = OwnedFrame::claim(donor, PageSize::Small);
-        ledger.note_sharers(&mut memory, frame, pages, donor, |_| true)
+        ledger.note_sharers(&mut memory, frame, pages, donor, |_, _| true)
     };
     let three = [owner(1, 1), owner(1, 2), owner(1, 3)];
     assert_eq!(note(&three, other), Err(Bug::TooManyPages));

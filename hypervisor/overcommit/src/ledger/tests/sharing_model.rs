@@ -47,7 +47,7 @@ impl World<'_> {
 
     fn note(&mut self, frame: Hfn, pages: &[Owner], donor: OwnedFrame) {
         self.pages.extend(pages.iter().map(|page| (*page, frame)));
-        let is_live = |page: Owner| self.pages.get(&page) == Some(&frame);
+        let is_live = |_: &mut _, page: Owner| self.pages.get(&page) == Some(&frame);
         let back = self
             .ledger
             .note_sharers(&mut self.memory, frame, pages, donor, is_live);

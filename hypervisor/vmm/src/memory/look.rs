@@ -1,0 +1,48 @@
+//! Where the scanner for equal pages stands with one guest.
+
+use super::regions::Regions;
+use pleat_overcommit::merge::Pressure;
+use pleat_types::{Gfn, Tsc};
+
+/// One look after another at a guest's pages. A look takes what was due when it began; meanwhile things become due
+/// for the next one.
+#[derive(Debug)]
+pub(crate) struct Look {
+    /// For the next look.
+    pub(crate) due: Regions,
+    /// What this look has not come to yet.
+    pub(crate) left: Regions,
+    /// The rest of the region that this look is in.
+    pub(crate) within: Option<(Gfn, Gfn)>,
+    /// When this look began; `None` before the first one.
+    pub(crate) began: Option<Tsc>,
+    /// Pages that this look found written again before they were calm.
+    pub(crate) rewritten: u64,
+    /// The same for the last look that was finished.
+    pub(crate) volatile: u64,
+    /// The guest's processor time when the look began: who has not run has written nothing.
+    pub(crate) ran: Tsc,
+    /// How scarce memory was when the look began.
+    pub(crate) state: Pressure,
+}
+
+impl Look {
+    /// No look yet, at a guest whose addresses end there.
+    pub(crate) const fn new(end: Gfn) -> Self {
+        Self {
+            due: Regions::none(end),
+            left: Regions::none(end),
+            within: None,
+            began: None,
+            rewritten: 0,
+            volatile: 0,
+            ran: Tsc(0),
+            state: Pressure::High,
+        }
+    }
+
+    /// The next stretch of memory to be looked at; `None` when the look is over.
+    pub(crate) fn next_stretch(&mut self) -> Option<(Gfn, Gfn)> {
+        self.within.take().or_else(|| self.left.take_first())
+    }
+}

@@ -1,0 +1,246 @@
+//! Looks at guests: which one is due, and the steps of one.
+
+use super::Merger;
+use crate::boot::Slot;
+use crate::host::Host;
+use crate::memory::{FixedTables, MemoryError};
+use crate::run::{Hypervisor, MERGE_PART};
+use crate::statistics::pressure;
+use pleat_overcommit::merge::{Pressure, calm};
+use pleat_types::{Gfn, Platform, Tsc};
+
+/// The scanner at work: what it works with, for one step.
+pub(crate) struct Scanner<'a, P: Platform> {
+    pub(super) host: &'a mut Host<P>,
+    pub(super) slots: &'a mut [Slot<P::Vcpu>],
+    pub(super) merger: &'a mut Merger,
+}
+
+/// Whether there is more to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub(crate) enum Progress {
+    /// Something was done.
+    Worked,
+    /// Nothing is due.
+    Idle,
+}
+
+impl<P: Platform> Hypervisor<P> {
+    /// Merges for as long as the budget lasts, at most `most` ticks. Says whether something was done.
+    pub(crate) fn merge_for(&mut self, most: Tsc) -> Progress {
+        if !self.merger.is_on {
+            return Progress::Idle;
+        }
+        let start = self.host.platform.now();
+        let state = pressure(self.host.frames.counts());
+        let budget = match state {
+            // Somebody waits for memory: nothing is more urgent.
+            _ if self.guests().any(crate::guest::Guest::waits_for_memory) => most.0,
+            _ => self.merger.pace.budget(start).min(most.0),
+        };
+        if budget == 0 {
+            return Progress::Idle;
+        }
+        self.merge_until(start, start.after(Tsc(budget)))
+    }
+
+    fn merge_until(&mut self, start: Tsc, until: Tsc) -> Progress {
+        if !self.merger.is_on {
+            return Progress::Idle;
+        }
+        let state = pressure(self.host.frames.counts());
+        let mut scanner = Scanner {
+            host: &mut self.host,
+            slots: self.slots.as_mut_slice(),
+            merger: self.merger,
+        };
+        let progress = scanner.run(start, until, state);
+        let used = self.host.platform.now().since(start).0;
+        if progress == Progress::Worked {
+            self.merger.pace.spend(used);
+            self.merger.work.ticks += used;
+            self.host.frames.adjust_reserve();
+        }
+        progress
+    }
+
+    /// No guest can run: merging costs nobody anything, unless the operator has set a pace.
+    pub(crate) fn merge_in_idle_time(&mut self) -> Progress {
+        let most = Tsc(self.slice.0 / MERGE_PART);
+        if self.merger.pace.is_fixed() {
+            return self.merge_for(most);
+        }
+        let start = self.host.platform.now();
+        self.merge_until(start, start.after(most))
+    }
+
+    /// When the next look at a guest is due, if nothing else happens.
+    pub(crate) fn next_look(&self) -> Tsc {
+        if !self.merger.is_on {
+            return Tsc::NEVER;
+        }
+        let state = pressure(self.host.frames.counts());
+        let due = |slot: &Slot<P::Vcpu>| self.merger.due_at(slot, state);
+        self.slots.iter().map(due).min().unwrap_or(Tsc::NEVER)
+    }
+}
+
+impl Merger {
+    /// When a look at this guest may begin; never, when it has nothing new.
+    fn due_at<V>(&self, slot: &Slot<V>, state: Pressure) -> Tsc {
+        let guest = &slot.guest;
+        let look = guest.memory.look();
+        // Without a log only a look at the tables shows what a guest that has run since has written.
+        let may_have_written = !self.has_dirty_log && guest.ran != look.ran;
+        let has_news = !look.due.is_empty() || may_have_written;
+        if !guest.is_scanned() || guest.memory.is_dying() || !has_news {
+            return Tsc::NEVER;
+        }
+        look.began.map_or(Tsc(0), |began| began.after(self.epoch_in(state)))
+    }
+
+    /// Looks follow each other faster when memory is scarce.
+    fn epoch_in(&self, state: Pressure) -> Tsc {
+        let shift = match state {
+            Pressure::High => 0,
+            Pressure::Soft => 1,
+            Pressure::Hard | Pressure::Low => 2,
+        };
+        Tsc(self.epoch.0 >> shift)
+    }
+}
+
+impl<P: Platform> Scanner<'_, P> {
+    /// Steps until nothing is due or the time is over.
+    fn run(&mut self, start: Tsc, until: Tsc, state: Pressure) -> Progress {
+        let mut progress = Progress::Idle;
+        let mut now = start;
+        while now < until {
+            let step = self.step(now, state);
+            if step == Progress::Idle {
+                break;
+            }
+            progress = Progress::Worked;
+            now = self.host.platform.now();
+        }
+        progress
+    }
+
+    fn step(&mut self, now: Tsc, state: Pressure) -> Progress {
+        let Some(index) = self.merger.current else {
+            return self.begin_look(now, state);
+        };
+        let done = match self.merger.calm.pop() {
+            Some(calm) => self.consider(index, calm, state),
+            None => self.sweep_some(index, state),
+        };
+        if let Err(error) = done {
+            self.give_up(index, error);
+        }
+        Progress::Worked
+    }
+
+    /// A mistake of ours was found in a guest's tables: this guest is not looked at any more.
+    fn give_up(&mut self, index: usize, error: MemoryError) {
+        let guest = &mut self.slots[index].guest;
+        self.merger.forget(index);
+        guest.config.merge = pleat_bundle::config::Merge::Off;
+        let name = guest.config.name;
+        self.host.fail(format_args!("merging guest `{name}`: {error:?}"));
+    }
+
+    /// Begins a look at the guest that has waited longest for one.
+    fn begin_look(&mut self, now: Tsc, state: Pressure) -> Progress {
+        let due = self.slots.iter().enumerate();
+        let due = due.map(|(index, slot)| (self.merger.due_at(slot, state), index));
+        let Some((_, index)) = due.min().filter(|(at, _)| *at <= now) else {
+            return Progress::Idle;
+        };
+        self.merger.current = Some(index);
+        let ran = self.slots[index].guest.ran;
+        let look = self.slots[index].guest.memory.look_mut();
+        look.began = Some(now);
+        look.ran = ran;
+        look.rewritten = 0;
+        let is_scarcer = state > core::mem::replace(&mut look.state, state);
+        let (left, due) = (&mut look.left, &mut look.due);
+        left.take_all(due);
+        if let Err(error) = self.find_more(index, is_scarcer) {
+            self.give_up(index, error);
+        }
+        Progress::Worked
+    }
+
+    /// What is to be looked at beside what is known to be due.
+    fn find_more(&mut self, index: usize, is_scarcer: bool) -> Result<(), MemoryError> {
+        if !self.merger.has_dirty_log {
+            self.find_touched(index)?;
+        }
+        if is_scarcer {
+            self.reconsider_large(index)?;
+        }
+        Ok(())
+    }
+
+    /// Without a dirty log: adds the regions whose tables the processor has used since the last look.
+    fn find_touched(&mut self, index: usize) -> Result<(), MemoryError> {
+        let memory = &mut self.slots[index].guest.memory;
+        let end = memory.look().due.end();
+        let mut at = Gfn::new(0);
+        while at < end {
+            let touched = self.host.with_fixed_tables(memory, |stage2, tables| {
+                stage2.take_accessed(tables, at)
+            })??;
+            if touched.is_touched {
+                memory.look_mut().left.add(at);
+            }
+            at = touched.next;
+        }
+        // The A bits are clear: translations that would keep the processor from setting them must go.
+        self.host.flush(memory);
+        Ok(())
+    }
+
+    /// Sweeps the next stretch of the look, or ends it.
+    fn sweep_some(&mut self, index: usize, state: Pressure) -> Result<(), MemoryError> {
+        let memory = &mut self.slots[index].guest.memory;
+        let Some((from, end)) = memory.look_mut().next_stretch() else {
+            self.end_look(index, state);
+            return Ok(());
+        };
+        let calm_pages = &mut self.merger.calm;
+        let frames = &self.host.frames;
+        let mut tables = FixedTables(self.host.platform.memory());
+        let stage2 = memory.stage2().ok_or(MemoryError::Bug("a guest without tables"))?;
+        let owe = |frame| calm::owed(frames.changes(frame));
+        let swept = stage2.sweep(&mut tables, from, end, calm_pages, owe)?;
+        // They are taken from the end.
+        self.merger.calm.reverse();
+        self.merger.work.swept += swept.looked_at;
+        let whole = swept.next.is_none().then_some(from);
+        let look = memory.look_mut();
+        look.rewritten += swept.rewritten;
+        look.within = swept.next.map(|next| (next, end));
+        if swept.owing > 0 {
+            look.due.add(from);
+        }
+        let written = swept.written;
+        self.host.settle(swept.pending);
+        match whole {
+            Some(first) => self.consider_collapse(index, first, written, state),
+            None => Ok(()),
+        }
+    }
+
+    fn end_look(&mut self, index: usize, state: Pressure) {
+        let look = self.slots[index].guest.memory.look_mut();
+        look.volatile = look.rewritten;
+        self.merger.current = None;
+        self.merger.work.epochs += 1;
+        let work = self.merger.work;
+        let before = core::mem::replace(&mut self.merger.advised, work);
+        let (hashed, saved) = (work.hashed - before.hashed, work.merged - before.merged);
+        self.merger.pace.advise(state, hashed, saved);
+    }
+}
