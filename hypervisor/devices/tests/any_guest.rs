@@ -195,7 +195,6 @@ proptest! {
         // OSXSAVE is CR4's, and only with XSAVE; XCR0's AVX only with AVX.
         let has_xsave = shown.ecx >> 26 & 1 == 1;
         prop_assert_eq!(shown.ecx >> 27 & 1 == 1, has_xsave && cr4 >> 18 & 1 == 1);
-        prop_assert_eq!(policy.allowed_cr4() >> 18 & 1 == 1, has_xsave);
         prop_assert_eq!(policy.allowed_xcr0() >> 2 == 1, shown.ecx >> 28 & 1 == 1);
         prop_assert_eq!(policy.allowed_xcr0() & 3 == 3, has_xsave);
     }

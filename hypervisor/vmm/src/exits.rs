@@ -165,9 +165,6 @@ impl<P: Platform> Cpu<'_, P> {
     fn control_register(&mut self, access: CrAccess) -> Resume {
         let done = match access {
             CrAccess::WriteCr0(value) => self.vcpu.write_cr0(value),
-            CrAccess::WriteCr4(value) if value & !self.host.cpuid.allowed_cr4() != 0 => {
-                Err(Event::GeneralProtection)
-            }
             CrAccess::WriteCr4(value) => self.vcpu.write_cr4(value),
             CrAccess::Other => return Resume::Stop(Stop::ControlRegister(access)),
         };

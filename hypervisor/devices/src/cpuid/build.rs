@@ -3,9 +3,8 @@
 use pleat_types::CpuidResult;
 
 use super::features::{
-    AVX, AVX2, CR4_ALWAYS, CR4_OSXSAVE, DE, EXTENDED_ECX, EXTENDED_EDX, FSGSBASE, LEAF_1_ECX,
-    LEAF_1_ECX_OF_AVX, LEAF_1_ECX_OWN, LEAF_1_EDX, LEAF_1_EDX_OWN, LEAF_7_EBX, LEAF_7_EBX_OWN, PCID, SMAP,
-    SMEP, VME, XCR0_AVX, XCR0_X87_SSE, XSAVE, XSAVEOPT,
+    AVX, AVX2, EXTENDED_ECX, EXTENDED_EDX, LEAF_1_ECX, LEAF_1_ECX_OF_AVX, LEAF_1_ECX_OWN, LEAF_1_EDX,
+    LEAF_1_EDX_OWN, LEAF_7_EBX, LEAF_7_EBX_OWN, XCR0_AVX, XCR0_X87_SSE, XSAVE, XSAVEOPT,
 };
 use super::{BASIC, EXTENDED, XsaveLeaves};
 use crate::clock::TscRatio;
@@ -141,23 +140,6 @@ impl HostFeatures {
         leaves[7].edx = INVARIANT_TSC;
         leaves[8].eax = self.physical_bits | LINEAR_BITS << 8;
         leaves
-    }
-
-    /// The bits of CR4 that exist on the processor that these leaves describe.
-    pub(super) fn cr4(&self) -> u64 {
-        let by_feature = [
-            (self.leaf_1.edx & VME, 0x3),
-            (self.leaf_1.edx & DE, 1 << 3),
-            (self.leaf_7_ebx & FSGSBASE, 1 << 16),
-            (self.leaf_1.ecx & PCID, 1 << 17),
-            (self.leaf_1.ecx & XSAVE, CR4_OSXSAVE),
-            (self.leaf_7_ebx & SMEP, 1 << 20),
-            (self.leaf_7_ebx & SMAP, 1 << 21),
-        ];
-        by_feature
-            .iter()
-            .filter(|(has, _)| *has != 0)
-            .fold(CR4_ALWAYS, |cr4, (_, bits)| cr4 | bits)
     }
 }
 

@@ -28,7 +28,7 @@ const PCLMULQDQ: u32 = 1 << 1;
 const SSSE3: u32 = 1 << 9;
 const FMA: u32 = 1 << 12;
 const CMPXCHG16B: u32 = 1 << 13;
-pub(super) const PCID: u32 = 1 << 17;
+const PCID: u32 = 1 << 17;
 const SSE4_1: u32 = 1 << 19;
 const SSE4_2: u32 = 1 << 20;
 const MOVBE: u32 = 1 << 22;
@@ -49,8 +49,6 @@ pub(super) const LEAF_1_ECX_OF_AVX: u32 = AVX | FMA | F16C;
 pub(super) const LEAF_1_EDX: u32 = 0x078b_a97f;
 /// Leaf 1 EDX, ours: the local APIC.
 pub(super) const LEAF_1_EDX_OWN: u32 = 1 << 9;
-pub(super) const VME: u32 = 1 << 1;
-pub(super) const DE: u32 = 1 << 2;
 
 /// Leaf 7 EBX, where the host has it. Bits 6 and 13 say how the FPU saves its pointers, which is so anyway.
 pub(super) const LEAF_7_EBX: u32 = FSGSBASE
@@ -64,16 +62,16 @@ pub(super) const LEAF_7_EBX: u32 = FSGSBASE
     | ADX
     | SMAP
     | CLFLUSHOPT;
-pub(super) const FSGSBASE: u32 = 1 << 0;
+const FSGSBASE: u32 = 1 << 0;
 const BMI1: u32 = 1 << 3;
 pub(super) const AVX2: u32 = 1 << 5;
 const FPU_DATA_POINTER_ON_EXCEPTION_ONLY: u32 = 1 << 6;
-pub(super) const SMEP: u32 = 1 << 7;
+const SMEP: u32 = 1 << 7;
 const BMI2: u32 = 1 << 8;
 const FPU_SELECTORS_DEPRECATED: u32 = 1 << 13;
 const RDSEED: u32 = 1 << 18;
 const ADX: u32 = 1 << 19;
-pub(super) const SMAP: u32 = 1 << 20;
+const SMAP: u32 = 1 << 20;
 const CLFLUSHOPT: u32 = 1 << 23;
 /// Leaf 7 EBX, ours: IA32_TSC_ADJUST.
 pub(super) const LEAF_7_EBX_OWN: u32 = 1 << 1;
@@ -91,5 +89,3 @@ pub(super) const XCR0_AVX: u32 = 4;
 
 /// CR4.OSXSAVE, which leaf 1 reflects.
 pub(super) const CR4_OSXSAVE: u64 = 1 << 18;
-/// TSD, PSE, PAE, PGE, PCE, OSFXSR, OSXMMEXCPT: on every processor that runs us.
-pub(super) const CR4_ALWAYS: u64 = 0x7b4;

@@ -15,7 +15,7 @@ mod features;
 use pleat_types::CpuidResult;
 
 use build::{CACHES, HYPERVISOR, HostFeatures};
-use features::{CR4_OSXSAVE, OSXSAVE, XCR0_AVX};
+use features::{CR4_OSXSAVE, OSXSAVE, XCR0_AVX, XSAVE};
 
 /// Leaves 0 to 0x16.
 const BASIC: usize = 0x17;
@@ -78,7 +78,6 @@ pub struct CpuidPolicy {
     basic: [CpuidResult; BASIC],
     extended: [CpuidResult; EXTENDED],
     xsave: XsaveLeaves,
-    cr4: u64,
 }
 
 impl CpuidPolicy {
@@ -90,7 +89,6 @@ impl CpuidPolicy {
             basic: features.basic(tsc_hz),
             extended: features.extended(),
             xsave: features.xsave,
-            cr4: features.cr4(),
         }
     }
 
@@ -101,7 +99,7 @@ impl CpuidPolicy {
         match leaf {
             1 => {
                 let mut result = self.basic[1];
-                if state.cr4 & self.cr4 & CR4_OSXSAVE != 0 {
+                if result.ecx & XSAVE != 0 && state.cr4 & CR4_OSXSAVE != 0 {
                     result.ecx |= OSXSAVE;
                 }
                 result
@@ -115,12 +113,6 @@ impl CpuidPolicy {
             0x8000_0000..=0x8000_0008 => self.extended[(leaf & 0xf) as usize],
             _ => CpuidResult::default(),
         }
-    }
-
-    /// The bits of CR4 that a guest may set; any other gives #GP.
-    #[must_use]
-    pub const fn allowed_cr4(&self) -> u64 {
-        self.cr4
     }
 
     /// The bits of XCR0 that a guest may set; 0 when it has no XSAVE at all.

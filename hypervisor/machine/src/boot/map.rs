@@ -11,7 +11,8 @@ use crate::paging;
 /// Memory below this is left alone: real-mode data of firmware, and room to start other processors.
 const LOW_RESERVE: u64 = 0x1_0000;
 
-/// Metadata takes less than this part of memory: 1/200 at the most, which the ledger asserts, and the symbols.
+/// Metadata takes less than this part of memory: records and index at most 20 bytes for each frame of 4,096, and
+/// the symbols.
 const METADATA_PART: u64 = 128;
 
 /// What is where; all in whole frames.
@@ -67,7 +68,7 @@ impl MemoryMap {
         self.image
     }
 
-    /// Records about frames, and the symbols.
+    /// Records about frames, the heap of the boot, and the symbols.
     #[must_use]
     pub fn metadata(&self) -> FrameRange {
         self.metadata

@@ -12,9 +12,10 @@ use super::vmcs::{CurrentVmcs, Natural, field};
 use crate::cpu::rdmsr;
 use crate::{paging, traps};
 
-/// CR4 bits that guests may set; the others are masked and setting one is #GP. Not among them: VMXE and
-/// SMXE (no nesting), PKE and CET (their state is not switched), LA57, and what newer processors add.
-/// MCE is the host's: it stays on while a guest runs.
+/// CR4 bits that guests may set; the others are masked and setting one is #GP. This is the only place that
+/// decides: they are the bits of the features that the CPUID policy shows where the processor has them, and
+/// the test kernel `cpu` compares the two. Not among them: VMXE and SMXE (no nesting), PKE and CET (their state
+/// is not switched), LA57, and what newer processors add. MCE is the host's: it stays on while a guest runs.
 const CR4_FOR_GUESTS: u64 = 0x7bf // VME, PVI, TSD, DE, PSE, PAE, PGE, PCE, OSFXSR, OSXMMEXCPT
     | 1 << 16 // FSGSBASE
     | 1 << 17 // PCIDE

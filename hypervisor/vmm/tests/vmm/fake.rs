@@ -114,7 +114,10 @@ impl Vcpu for FakeVcpu {
         self.at += 1;
         Ok(())
     }
-    fn write_cr4(&mut self, _value: u64) -> Result<(), Event> {
+    fn write_cr4(&mut self, value: u64) -> Result<(), Event> {
+        if value >> 32 != 0 {
+            return Err(Event::GeneralProtection);
+        }
         self.at += 1;
         Ok(())
     }
