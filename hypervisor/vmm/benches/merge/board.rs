@@ -1,18 +1,17 @@
 //! The machine that Pleat runs on here: this process.
 //!
 //! A tick is a nanosecond of processor time of this thread, so that what else runs on the machine does not
-//! count; when Pleat sleeps, the clock jumps. A flush has nothing to drop, since every write of the guest
+//! count ([`Clock`]); when Pleat sleeps, the clock jumps. A flush has nothing to drop, since every write of the guest
 //! walks the tables anew; flushes are counted.
 
+use crate::clock::{Clock, TSC_HZ};
 use crate::frames::{DirtyLog, Frames, Reach};
 use crate::processor::Processor;
 use crate::program::{NAP, Program, Step, gfn};
 use pleat_types::{
     Access, CpuidResult, EptViolation, Exit, Gpr, GuestId, Hfn, Platform, Provocation, Tsc, Vcpu,
 };
-use rustix::time::{ClockId, clock_gettime};
 
-pub const TSC_HZ: u64 = 1_000_000_000;
 /// IA32_TSC_DEADLINE.
 const TSC_DEADLINE: u32 = 0x6e0;
 /// Pages that the guest writes between two looks at the clock.
@@ -36,8 +35,7 @@ pub struct Board {
     log: DirtyLog,
     /// The last exit was for a full log.
     is_log_full: bool,
-    /// What the clock has jumped.
-    slept: u64,
+    clock: Clock,
     sleeps: u32,
 }
 
@@ -49,7 +47,7 @@ impl Board {
             counts: Counts::default(),
             log,
             is_log_full: false,
-            slept: 0,
+            clock: Clock::new(),
             sleeps: 0,
         }
     }
@@ -149,13 +147,10 @@ impl Platform for Board {
         assert_ne!(until, Tsc::NEVER, "an endless sleep");
         self.sleeps += 1;
         assert!(self.sleeps < MOST_SLEEPS, "the guest never wakes");
-        self.slept += until.since(self.now()).0;
+        self.clock.sleep_until(until.0);
     }
     fn now(&self) -> Tsc {
-        let time = clock_gettime(ClockId::ThreadCPUTime);
-        // Both are positive, for a thread that runs.
-        let ns = time.tv_sec.cast_unsigned() * TSC_HZ + time.tv_nsec.cast_unsigned();
-        Tsc(ns + self.slept)
+        Tsc(self.clock.now())
     }
     fn tsc_hz(&self) -> u64 {
         TSC_HZ

@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 mod board;
+mod clock;
 mod course;
 mod frames;
 mod ksm;

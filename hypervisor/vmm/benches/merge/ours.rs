@@ -1,6 +1,7 @@
 //! Our side: the hypervisor as it is, on a machine that is this process, with one guest.
 
-use crate::board::{Board, TSC_HZ};
+use crate::board::Board;
+use crate::clock::TSC_HZ;
 use crate::course::{Course, Pass, Phase};
 use crate::frames::{DirtyLog, Frames};
 use crate::program::{FIRST_PAGE, Program, Settled};

@@ -231,8 +231,8 @@ fn ours(course: &Result<Course, String>) -> Result<&Course, String> {
 
 fn cell(figure: &Figure, digits: usize, width: usize) -> String {
     match figure {
-        Ok(figure) => format!("{figure:>width$.digits$}"),
-        Err(_) => format!("{:>width$}", "-"),
+        Ok(figure) if figure.is_finite() => format!("{figure:>width$.digits$}"),
+        Ok(_) | Err(_) => format!("{:>width$}", "-"),
     }
 }
 
