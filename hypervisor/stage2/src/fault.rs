@@ -2,7 +2,8 @@
 
 use pleat_types::{Access, PageSize};
 
-use crate::table::{Mapping, Page};
+use crate::find::Mapping;
+use crate::table::Page;
 
 /// What has to happen before the access can succeed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -4,9 +4,10 @@ use pleat_types::{Gfn, Hfn, OwnedFrame, PageSize, Share};
 
 use crate::codec::{Absent, Backing, Entry, Leaf, Level};
 use crate::error::{Bug, Error, Refused};
+use crate::find::Spot;
 use crate::flush::{PendingFlush, Retired};
 use crate::memory::TableMemory;
-use crate::table::{Page, Place, Spot, Stage2, return_spares, take_spares};
+use crate::table::{Page, Place, Stage2, return_spares, take_spares};
 
 impl Stage2 {
     /// Untouched to Zero: a read-only mapping to the zero frame. Nothing was cached for an absent
@@ -46,7 +47,8 @@ impl Stage2 {
     ) -> Result<PendingFlush, Refused> {
         let gfn = spot.gfn();
         let small = if frame.size() == PageSize::Small {
-            self.place_of(memory, &spot).map_err(Error::Bug)
+            let place = self.recheck(memory, &spot).and_then(|()| spot.slot.place());
+            place.map_err(Error::Bug)
         } else {
             Err(Bug::WrongSize(gfn).into())
         };

@@ -18,10 +18,11 @@ use pleat_types::{FrozenFrame, Gfn, Hfn, OwnedFrame, PageSize, Share};
 
 use crate::codec::{Backing, Entry, Leaf, Level};
 use crate::error::{Bug, Error, Refused};
+use crate::find::Spot;
 use crate::flush::{PendingFlush, Retired};
 use crate::map::small_leaf;
 use crate::memory::TableMemory;
-use crate::table::{Page, Place, Spot, Stage2, rewrite};
+use crate::table::{Page, Place, Stage2, rewrite};
 
 /// A page that is write-protected while its bytes are looked at. Dropping one leaves it so for ever.
 #[derive(PartialEq, Eq, Debug)]
@@ -136,10 +137,10 @@ impl Stage2 {
         spot: Spot,
         frame: OwnedFrame,
     ) -> Result<PendingFlush, Refused> {
-        match self.shared_place(memory, &spot) {
-            Ok((place, shared)) if self.is_fit_for_copy(&frame, shared) => {
+        match self.shared_at(memory, &spot) {
+            Ok(shared) if self.is_fit_for_copy(&frame, shared) => {
                 let leaf = small_leaf(frame.first(), Backing::Owned);
-                memory.store(place.table, place.index, Entry::Leaf(leaf).encode());
+                memory.store(spot.slot.table, spot.slot.index, Entry::Leaf(leaf).encode());
                 self.count_parted(shared);
                 let mut pending = self.flush_due();
                 pending.retire(Retired::Share(Share::claim(shared)));
@@ -166,8 +167,10 @@ impl Stage2 {
 
     /// [`Stage2::take_share`] for a page that was found already.
     pub fn take_share_at<M: TableMemory>(&mut self, memory: &mut M, spot: Spot) -> Result<Share, Error> {
-        let (place, shared) = self.shared_place(memory, &spot)?;
-        rewrite(memory, place, |leaf| with_backing(leaf, Backing::Owned))?;
+        let shared = self.shared_at(memory, &spot)?;
+        rewrite(memory, spot.slot.place()?, |leaf| {
+            with_backing(leaf, Backing::Owned)
+        })?;
         self.count_parted(shared);
         Ok(Share::claim(shared))
     }
@@ -191,9 +194,9 @@ impl Stage2 {
     }
 
     #[inline]
-    fn shared_place<M: TableMemory>(&self, memory: &M, spot: &Spot) -> Result<(Place, Hfn), Bug> {
+    fn shared_at<M: TableMemory>(&self, memory: &M, spot: &Spot) -> Result<Hfn, Bug> {
         match spot.mapping().page {
-            Page::Shared(frame) => Ok((self.place_of(memory, spot)?, frame)),
+            Page::Shared(frame) => self.recheck(memory, spot).map(|()| frame),
             _ => Err(Bug::WrongState(spot.gfn())),
         }
     }

@@ -171,24 +171,30 @@ impl<F: FnMut(Hfn) -> u8> Sweeper<'_, F> {
     /// Goes on in the table of `place` from there, to its end or a link to a table below; says where the
     /// next walk begins.
     fn table<M: TableMemory>(&mut self, memory: &mut M, place: Place, at: Gfn) -> Result<Gfn, Bug> {
-        let mut gfn = place.level.first(at);
-        for index in place.index..ENTRIES {
-            if gfn >= self.end || self.calm.is_full() {
-                break;
-            }
+        let (first, frames) = (place.level.first(at), place.level.frames());
+        let left = (self.end.get() - first.get()).div_ceil(frames);
+        let end = usize::try_from(left).map_or(ENTRIES, |left| ENTRIES.min(place.index.saturating_add(left)));
+        let mut index = place.index;
+        while index < end {
             let raw = memory.load(place.table, index);
             if place.level != Level::One && codec::table_of(raw).is_some() {
                 break;
             }
-            if codec::is_writable(raw) {
-                self.tally.looked_at += 1;
-                if codec::is_unsettled(raw) {
-                    self.leaf(memory, Place { index, raw, ..place }, gfn)?;
+            index += 1;
+            if !codec::is_writable(raw) {
+                continue;
+            }
+            self.tally.looked_at += 1;
+            if codec::is_unsettled(raw) {
+                let index = index - 1;
+                let gfn = Gfn::new(first.get() + (index - place.index) as u64 * frames);
+                self.leaf(memory, Place { index, raw, ..place }, gfn)?;
+                if self.calm.is_full() {
+                    break;
                 }
             }
-            gfn = Gfn::new(gfn.get() + place.level.frames());
         }
-        Ok(gfn)
+        Ok(Gfn::new(first.get() + (index - place.index) as u64 * frames))
     }
 
     /// A leaf that was written or owes epochs.

@@ -7,6 +7,7 @@ use pleat_types::{Gfn, Hfn};
 use crate::audit::Counters;
 use crate::codec::{self, Absent, Backing, ENTRIES, Entry, GFN_LIMIT, Leaf, Level};
 use crate::error::{Bug, Error};
+use crate::find::Slot;
 use crate::flush::{PendingFlush, ProcessorSet};
 use crate::memory::TableMemory;
 
@@ -37,50 +38,15 @@ pub enum Page {
     Frozen(Hfn),
 }
 
-/// What is known about a page, and how far around it the same entry reaches.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Mapping {
-    /// The state.
-    pub page: Page,
-    /// The first page that the same entry covers.
-    pub first: Gfn,
-    /// The level of that entry; it covers [`Level::frames`] pages.
-    pub level: Level,
-    /// The guest has used it since this was last harvested (false for what is absent).
-    pub accessed: bool,
-    /// The guest has written to it since this was last swept.
-    pub dirty: bool,
-    /// For how many epochs it has to stay unwritten until merging looks at it.
-    pub calm_owed: u8,
-}
-
-impl Mapping {
-    /// The page after the last one that the same entry covers: where a walk goes on.
-    #[must_use]
-    pub const fn end(&self) -> Gfn {
-        Gfn::new(self.first.get() + self.level.frames())
-    }
-
-    /// The host frame of the page, if it is mapped.
-    #[must_use]
-    pub const fn frame(&self, stage2: &Stage2) -> Option<Hfn> {
-        match self.page {
-            Page::Unique(frame) | Page::Shared(frame) | Page::Frozen(frame) => Some(frame),
-            Page::Zero => Some(stage2.zero),
-            Page::Hole | Page::Untouched | Page::Ballooned | Page::Device => None,
-        }
-    }
-}
-
 /// The extended page tables of one guest.
 #[derive(Debug)]
 pub struct Stage2 {
-    root: Hfn,
-    zero: Hfn,
+    pub(crate) root: Hfn,
+    pub(crate) zero: Hfn,
     processors: ProcessorSet,
     pub(crate) counters: Counters,
     /// How often a table was taken out: what was found before that may lie in none of them any more.
-    unlinked: u64,
+    pub(crate) unlinked: u64,
 }
 
 /// Where a walk ended: an entry that is not a table, or one at the level that was asked for.
@@ -91,32 +57,6 @@ pub(crate) struct Place {
     pub index: usize,
     pub raw: u64,
     pub entry: Entry,
-}
-
-/// A page that was found, so that what is done about it needs no second walk. It holds until these tables
-/// are changed; an operation that is given one reads the entry again and refuses it if it has changed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Spot {
-    mapping: Mapping,
-    gfn: Gfn,
-    /// `None` for a number that no guest-physical address can have.
-    place: Option<Place>,
-    root: Hfn,
-    unlinked: u64,
-}
-
-impl Spot {
-    /// What is known about the page.
-    #[must_use]
-    pub const fn mapping(&self) -> &Mapping {
-        &self.mapping
-    }
-
-    /// The page.
-    #[must_use]
-    pub const fn gfn(&self) -> Gfn {
-        self.gfn
-    }
 }
 
 impl Stage2 {
@@ -158,86 +98,21 @@ impl Stage2 {
         &self.counters
     }
 
-    /// The state of a page. A number that no guest-physical address can have is a hole.
-    pub fn lookup<M: TableMemory>(&self, memory: &M, gfn: Gfn) -> Result<Mapping, Bug> {
-        Ok(self.find(memory, gfn)?.mapping)
-    }
-
-    /// The state of a page and where it is written down: the one walk of a page fault.
-    #[inline]
-    pub fn find<M: TableMemory>(&self, memory: &M, gfn: Gfn) -> Result<Spot, Bug> {
-        let (mapping, place) = if gfn.get() < GFN_LIMIT {
-            let place = self.walk(memory, gfn, Level::One)?;
-            (self.mapping(place, gfn)?, Some(place))
-        } else {
-            (beyond(gfn), None)
-        };
-        Ok(Spot {
-            mapping,
-            gfn,
-            place,
-            root: self.root,
-            unlinked: self.unlinked,
-        })
-    }
-
-    #[inline]
-    fn mapping(&self, place: Place, gfn: Gfn) -> Result<Mapping, Bug> {
-        let first = place.level.first(gfn);
-        let (accessed, dirty, calm_owed) = match place.entry {
-            Entry::Leaf(leaf) => (leaf.accessed, leaf.dirty, leaf.calm_owed),
-            Entry::Absent(_) | Entry::Table(_) => (false, false, 0),
-        };
-        let page = match self.page(place.entry, place.level)? {
-            Page::Unique(frame) => Page::Unique(Hfn::new(frame.get() + (gfn.get() - first.get()))),
-            other => other,
-        };
-        Ok(Mapping {
-            page,
-            first,
-            level: place.level,
-            accessed,
-            dirty,
-            calm_owed,
-        })
-    }
-
-    /// The place of a spot, if it still holds what was found there.
-    #[inline]
-    pub(crate) fn place_of<M: TableMemory>(&self, memory: &M, spot: &Spot) -> Result<Place, Bug> {
-        let place = spot.place.ok_or(Bug::OutOfRange(spot.gfn))?;
-        let is_of_these = spot.root == self.root && spot.unlinked == self.unlinked;
-        if is_of_these && codec::is_same_mapping(memory.load(place.table, place.index), place.raw) {
-            Ok(place)
-        } else {
-            Err(Bug::WrongState(spot.gfn))
-        }
-    }
-
     /// Goes down to the entry for `gfn` at level `down_to`, or to where the tables end above it.
-    #[inline]
     pub(crate) fn walk<M: TableMemory>(&self, memory: &M, gfn: Gfn, down_to: Level) -> Result<Place, Bug> {
         if gfn.get() >= GFN_LIMIT {
             return Err(Bug::OutOfRange(gfn));
         }
+        if down_to == Level::One {
+            return self.descend(memory, gfn).place();
+        }
         let (mut table, mut level) = (self.root, Level::Four);
         loop {
-            let index = level.index(gfn);
-            let raw = memory.load(table, index);
-            // A link first: it is what a walk meets three times in four.
-            if level > down_to
-                && let (Some(next), Some(below)) = (codec::table_of(raw), level.below())
-            {
-                (table, level) = (next, below);
-                continue;
+            let slot = Slot::at(memory, table, level, gfn);
+            match (codec::table_of(slot.raw), level.below()) {
+                (Some(next), Some(below)) if level > down_to => (table, level) = (next, below),
+                _ => return slot.place(),
             }
-            return Ok(Place {
-                table,
-                level,
-                index,
-                raw,
-                entry: Entry::decode(raw, level)?,
-            });
         }
     }
 
@@ -355,18 +230,6 @@ pub(crate) fn rewrite<M: TableMemory>(
         }
     }
     Err(Bug::Malformed { raw, level })
-}
-
-/// What is known of a number beyond all guest-physical addresses.
-const fn beyond(gfn: Gfn) -> Mapping {
-    Mapping {
-        page: Page::Hole,
-        first: gfn,
-        level: Level::One,
-        accessed: false,
-        dirty: false,
-        calm_owed: 0,
-    }
 }
 
 /// Takes `count` frames for tables, or none at all.

@@ -64,7 +64,7 @@ fn sharing() -> impl Strategy<Value = Op> {
 }
 
 fn using() -> impl Strategy<Value = Op> {
-    let gfn = || prop_oneof![select(&GFNS[..]), select(&POPULAR[..])];
+    let gfn = || prop_oneof![1 => select(&GFNS[..]), 3 => select(&POPULAR[..])];
     let ends = select(
         &[
             (0, GFN_LIMIT),
@@ -75,9 +75,9 @@ fn using() -> impl Strategy<Value = Op> {
         ][..],
     );
     prop_oneof![
-        6 => (gfn(), any::<bool>()).prop_map(|(gfn, is_write)| Op::Use(gfn, is_write)),
+        9 => (gfn(), any::<bool>()).prop_map(|(gfn, is_write)| Op::Use(gfn, is_write)),
         1 => (1..2000_usize).prop_map(Op::Harvest),
-        3 => ends.prop_map(|(from, end)| Op::Sweep(from, end)),
+        4 => ends.prop_map(|(from, end)| Op::Sweep(from, end)),
         2 => gfn().prop_map(Op::TakeAccessed),
         1 => gfn().prop_map(Op::MarkWritten),
         1 => gfn().prop_map(Op::OweCalm),
@@ -85,7 +85,7 @@ fn using() -> impl Strategy<Value = Op> {
 }
 
 fn actions() -> impl Strategy<Value = Vec<(usize, Action)>> {
-    let op = prop_oneof![3 => mapping(), 3 => sharing(), 3 => using()];
+    let op = prop_oneof![3 => mapping(), 3 => sharing(), 5 => using()];
     let action = prop_oneof![
         40 => (op, option::weighted(0.3, 0..3_usize)).prop_map(|(op, left)| Action::Op(op, left)),
         1 => Just(Action::End),
@@ -97,14 +97,18 @@ fn actions() -> impl Strategy<Value = Vec<(usize, Action)>> {
 fn prepare(world: &mut World, who: usize, op: Op) -> Option<Op> {
     match op {
         Op::Unique(gfn, _, way) => Some(Op::Unique(gfn, world.fresh(), way)),
-        Op::Break(gfn, _, way) => Some(Op::Break(gfn, world.fresh(), way)),
+        Op::Break(gfn, _, way) => {
+            make_shared(world, who, gfn);
+            Some(Op::Break(gfn, world.fresh(), way))
+        }
         Op::Block(gfn, _, size) => {
             let gfn = gfn - gfn % size.frames();
             make_room(world, who, gfn, size);
             Some(Op::Block(gfn, world.fresh(), size))
         }
         Op::Unmap(gfn, size, to) => Some(Op::Unmap(gfn - gfn % size.frames(), size, to)),
-        Op::Use(..) => {
+        Op::Use(gfn, _) => {
+            make_owned(world, who, gfn);
             let possible = world.guests[who].model.clone().apply(&op);
             possible.map(|()| op)
         }
@@ -119,22 +123,37 @@ fn prepare(world: &mut World, who: usize, op: Op) -> Option<Op> {
             let frame = world.shares.keys().nth(which);
             Some(frame.map_or(Op::Share(gfn), |frame| Op::MergeInto(gfn, *frame)))
         }
-        Op::TakeShare(gfn, _) => match world.guests[who].model.view(gfn) {
-            // Only the last one may.
-            View::Mapped { frame, marks, .. } if marks == SHARED => {
-                let is_last = world.shares.get(&frame) == Some(&1);
-                is_last.then_some(op)
+        Op::TakeShare(gfn, _) => {
+            make_shared(world, who, gfn);
+            match world.guests[who].model.view(gfn) {
+                // Only the last one may.
+                View::Mapped { frame, marks, .. } if marks == SHARED => {
+                    let is_last = world.shares.get(&frame) == Some(&1);
+                    is_last.then_some(op)
+                }
+                _ => Some(op),
             }
-            _ => Some(op),
-        },
+        }
         other => Some(other),
+    }
+}
+
+/// A page that owns its frame, if it can.
+fn make_owned(world: &mut World, who: usize, gfn: u64) {
+    let frame = world.fresh();
+    let _ = world.step(who, &Op::Unique(gfn, frame, Way::Walk), None);
+}
+
+/// A page that shares its frame, or did already, if it can.
+fn make_shared(world: &mut World, who: usize, gfn: u64) {
+    if make_frozen(world, who, gfn).is_some() {
+        let _ = world.step(who, &Op::Share(gfn), None);
     }
 }
 
 /// A page that is write-protected, if it can be.
 fn make_frozen(world: &mut World, who: usize, gfn: u64) -> Option<()> {
-    let frame = world.fresh();
-    let _ = world.step(who, &Op::Unique(gfn, frame, Way::Walk), None);
+    make_owned(world, who, gfn);
     let _ = world.step(who, &Op::Freeze(gfn), None);
     world.guests[who].frozen.contains_key(&gfn).then_some(())
 }
@@ -151,7 +170,7 @@ fn make_room(world: &mut World, who: usize, gfn: u64, size: PageSize) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(48))]
     #[test]
     fn any_sequence_agrees_with_the_model_at_every_store(actions in actions()) {
         let mut world = World::new();

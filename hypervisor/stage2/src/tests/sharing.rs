@@ -7,10 +7,11 @@ use super::world::World;
 use crate::codec::{Absent, GFN_LIMIT};
 use crate::error::{Bug, Error};
 use crate::fault::FaultAction;
+use crate::find::Spot;
 use crate::flush::{ProcessorSet, Retired};
 use crate::memory::TableMemory;
 use crate::share::Frozen;
-use crate::table::{Page, Spot, Stage2};
+use crate::table::{Page, Stage2};
 use pleat_types::{Access, Gfn, Hfn, OwnedFrame, PageSize, Share};
 
 const SHARED: u64 = 0x8000;
