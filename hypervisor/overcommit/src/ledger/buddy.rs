@@ -110,13 +110,18 @@ impl Buddy {
     /// Puts a block back and merges it with its buddy as far as that goes. Its records but the first are
     /// all Tail.
     #[inline]
-    pub(super) fn give(&mut self, records: &mut [FrameRecord], mut block: u32, mut order: u8) {
-        while order < MAX_ORDER {
+    pub(super) fn give(&mut self, records: &mut [FrameRecord], block: u32, order: u8) {
+        if is_buddy_free(records, block, order) {
+            self.merge(records, block, order);
+        } else {
+            self.insert(records, block, order);
+        }
+    }
+
+    #[inline(never)]
+    fn merge(&mut self, records: &mut [FrameRecord], mut block: u32, mut order: u8) {
+        while is_buddy_free(records, block, order) {
             let buddy = block ^ (1 << order);
-            let record = records.get(at(buddy));
-            if !record.is_some_and(|record| record.is_block(State::Free, order)) {
-                break;
-            }
             self.remove(records, buddy, order);
             records[at(block | buddy)] = FrameRecord::single(State::Tail);
             block &= buddy;
@@ -141,6 +146,7 @@ impl Buddy {
         }
     }
 
+    #[inline]
     fn insert(&mut self, records: &mut [FrameRecord], block: u32, order: u8) {
         let next = self.head(order);
         if let Some(record) = records.get_mut(at(next)) {
@@ -180,6 +186,13 @@ impl Buddy {
         self.heads[usize::from(order)] = next;
         self.blocks[usize::from(order)] -= 1;
     }
+}
+
+/// Whether the other half of the next larger block is free as a whole.
+#[inline]
+fn is_buddy_free(records: &[FrameRecord], block: u32, order: u8) -> bool {
+    let buddy = records.get(at(block ^ (1 << order)));
+    order < MAX_ORDER && buddy.is_some_and(|record| record.is_block(State::Free, order))
 }
 
 /// A frame number as an index; [`NONE`] is past the end of any ledger.

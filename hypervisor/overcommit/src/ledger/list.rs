@@ -200,7 +200,11 @@ impl List {
     }
 
     /// Keeps the pages that `keep` wants, in order.
-    pub(super) fn retain<M: FrameMemory>(&mut self, memory: &mut M, mut keep: impl FnMut(&mut M, Page) -> bool) {
+    pub(super) fn retain<M: FrameMemory>(
+        &mut self,
+        memory: &mut M,
+        mut keep: impl FnMut(&mut M, Page) -> bool,
+    ) {
         let mut kept = 0;
         for n in 0..self.length {
             let page = self.get(memory, n);

@@ -24,6 +24,7 @@ mod reshape;
 mod sharers;
 mod shares;
 mod slab;
+mod state;
 #[cfg(test)]
 mod tests;
 
@@ -223,8 +224,10 @@ impl<'m> Ledger<'m> {
     /// Takes back what a page of a guest owned. No translation to it may be left, and it must not be in the
     /// index of contents.
     pub fn release(&mut self, frame: OwnedFrame) -> Result<(), Bug> {
-        let order = order_of(frame.first(), frame.size())?;
-        self.give(frame.first(), State::Guest, order)
+        match order_of(frame.first(), frame.size())? {
+            0 => self.give(frame.first(), State::Guest, 0),
+            order => self.give(frame.first(), State::Guest, order),
+        }
     }
 
     /// Takes back a table. No processor may know it any more.
@@ -280,6 +283,7 @@ impl<'m> Ledger<'m> {
         Ok(Hfn::new(u64::from(block)))
     }
 
+    /// Puts back a block of this state and order.
     #[inline]
     fn give(&mut self, frame: Hfn, state: State, order: u8) -> Result<(), Bug> {
         let block = self.index(frame)?;

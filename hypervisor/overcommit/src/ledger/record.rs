@@ -17,6 +17,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use super::content::Key;
 use super::error::Bug;
 use super::slab::{Chunk, Class};
+pub(super) use super::state::State;
 
 /// The largest block of the allocator: 2^9 frames, 2 MiB.
 pub const MAX_ORDER: u8 = 9;
@@ -94,46 +95,6 @@ const LIST_BITS: u32 = STATE.put(STATE.mask())
     | USED.put(USED.mask())
     | FIRST_FREE.put(FIRST_FREE.mask())
     | LIST_CLASS.put(LIST_CLASS.mask());
-
-/// What a frame is, as its record has it. Which block a [`State::Tail`] belongs to is in the block's
-/// first record, so that splitting and merging blocks touches two records and not all of them.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum State {
-    Reserved,
-    Free,
-    Tail,
-    Table,
-    Guest,
-    Vcpu,
-    Bundle,
-    Image,
-    Metadata,
-    Zero,
-    Shared,
-    SharerList,
-}
-
-impl State {
-    /// In the order of their numbers.
-    const ALL: [Self; 12] = [
-        Self::Reserved,
-        Self::Free,
-        Self::Tail,
-        Self::Table,
-        Self::Guest,
-        Self::Vcpu,
-        Self::Bundle,
-        Self::Image,
-        Self::Metadata,
-        Self::Zero,
-        Self::Shared,
-        Self::SharerList,
-    ];
-
-    const fn number(self) -> u32 {
-        self as u32
-    }
-}
 
 /// The page of a guest that owns a frame.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -276,11 +237,11 @@ impl FrameRecord {
     }
 
     /// The order of a block; 0 for what is never one.
+    #[allow(clippy::cast_possible_truncation)] // five bits
     pub(super) const fn order(&self) -> u8 {
         if self.is(State::Shared) || self.is(State::SharerList) {
             return 0;
         }
-        // Five bits.
         ORDER.get(self.rest) as u8
     }
 
@@ -301,8 +262,8 @@ impl FrameRecord {
     }
 
     /// The guest, of a record whose state is Guest, Table or Vcpu.
+    #[allow(clippy::cast_possible_truncation)] // ten bits
     pub(super) const fn guest(&self) -> GuestId {
-        // Ten bits.
         GuestId(GUEST.get(self.rest) as u16)
     }
 
@@ -341,8 +302,8 @@ impl FrameRecord {
     }
 
     /// How often the content was seen to change, of a record whose state is Guest.
+    #[allow(clippy::cast_possible_truncation)] // three bits
     pub(super) const fn changes(&self) -> u8 {
-        // Three bits.
         CHANGES.get(self.rest) as u8
     }
 

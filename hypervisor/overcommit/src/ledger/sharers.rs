@@ -109,7 +109,9 @@ impl Ledger<'_> {
         if length.saturating_sub(sharers) * 4 < length {
             return Ok(());
         }
-        list.retain(memory, |memory, other| other != page && is_live(memory, other.owner()));
+        list.retain(memory, |memory, other| {
+            other != page && is_live(memory, other.owner())
+        });
         // With `page`, more than there are: then some are there twice.
         if list.length() >= sharers {
             list.remove_repeated(memory);

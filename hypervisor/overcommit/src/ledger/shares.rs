@@ -104,7 +104,9 @@ impl Ledger<'_> {
 
     /// Calls `visit` with every shared frame and the number of pages that map it.
     pub fn for_each_shared(&self, mut visit: impl FnMut(Hfn, u32)) {
-        let shared = (0..).zip(self.records.iter()).filter(|(_, record)| record.is(State::Shared));
+        let shared = (0..)
+            .zip(self.records.iter())
+            .filter(|(_, record)| record.is(State::Shared));
         shared.for_each(|(frame, record)| visit(Hfn::new(frame), record.sharers()));
     }
 

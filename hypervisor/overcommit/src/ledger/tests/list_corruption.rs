@@ -2,7 +2,7 @@
 
 use std::vec::Vec;
 
-use proptest::prelude::{any, prop_assert, proptest};
+use proptest::prelude::{ProptestConfig, any, prop_assert, proptest};
 use proptest::sample::Index;
 use zerocopy::IntoBytes;
 
@@ -28,7 +28,9 @@ fn join(ledger: &mut Ledger<'_>, memory: &mut Memory, frame: Hfn, page: Owner) -
     let donor = ledger.allocate(page, Purpose::Demand)?;
     let share = ledger.add_share(frame)?;
     assert_eq!(share.frame(), frame);
-    if let Some(donor) = ledger.note_sharers(memory, frame, &[page], donor, |_, page| page.gfn.get() % 2 == 0)? {
+    if let Some(donor) =
+        ledger.note_sharers(memory, frame, &[page], donor, |_, page| page.gfn.get() % 2 == 0)?
+    {
         ledger.release(donor)?;
     }
     Ok(())
@@ -97,6 +99,7 @@ fn use_all(ledger: &mut Ledger<'_>, memory: &mut Memory, frames: &[Hfn]) -> Resu
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
     #[test]
     fn a_flipped_bit_in_a_record_is_found(is_list in any::<bool>(), which in any::<Index>(), bit in 0..96_usize) {
         let (mut records, mut memory) = (records(), Memory::new(FRAMES));
@@ -106,7 +109,7 @@ proptest! {
         let record = &mut ledger.records[frames[which.index(frames.len())]];
         // The key and the mark of the index are for the index to check. What comes after the last free
         // chunk means nothing, as long as it is none.
-        let is_for_others = !is_list && (32..64).contains(&bit) || bit == 64 + 4 && !is_list;
+        let is_for_others = !is_list && ((32..64).contains(&bit) || bit == 64 + 4);
         let is_end = is_list && (64 + 15..64 + 25).contains(&bit);
         record.as_mut_bytes()[bit / 8] ^= 1 << (bit % 8);
         let class = record.list_class();

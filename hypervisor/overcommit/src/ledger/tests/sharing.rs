@@ -175,7 +175,7 @@ fn ten_thousand_sharers_join_and_leave_in_a_few_steps_each() {
 
 #[test]
 fn pages_that_come_and_go_do_not_make_a_list_long() {
-    const STEPS: u64 = 10_000;
+    const STEPS: u64 = 5_000;
     // Two pages are in a small chunk, 3,000 in a chain of frames.
     for pages in [2, 40, 700, 3000] {
         let mut records = records();

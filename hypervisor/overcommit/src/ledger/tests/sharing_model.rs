@@ -169,7 +169,7 @@ fn operation() -> impl Strategy<Value = Op> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(32))]
     #[test]
     fn any_sequence_of_merges_and_breaks_agrees_with_the_model(
         operations in collection::vec(operation(), 1..60),
