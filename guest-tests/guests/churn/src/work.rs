@@ -13,7 +13,7 @@ const WORDS: usize = PAGE / 8;
 /// Pages that are busy or calm together.
 const GROUP: usize = 32;
 /// Rounds for which a group stays busy or calm.
-const SPELL: u64 = 8;
+const SPELL: u64 = 4;
 /// Of so many spells, one is busy.
 const BUSY_SPELLS: u64 = 3;
 /// At the latest after so many rounds a page is filled, so that looking back ends.
@@ -79,8 +79,8 @@ impl Rules {
             return Action::Nothing;
         }
         match dice % 16 {
-            0..2 => Action::Fill(self.fill(dice)),
-            2..10 => Action::Burst(dice),
+            0..5 => Action::Fill(self.fill(dice)),
+            5..11 => Action::Burst(dice),
             _ => Action::Nothing,
         }
     }

@@ -29,6 +29,9 @@ pleat_guest::main!(run);
 
 /// Of the timed writes, at most one in so many may have met the end of a time slice.
 const INTERRUPTED_PART: u64 = 20;
+/// And about one in so many meets an exit that has nothing to do with its page: a dirty log of 512 entries that is
+/// full, a timer.
+const OTHER_EXITS_PART: u64 = 256;
 
 struct Work {
     pages: Pages,
@@ -120,7 +123,7 @@ fn judge(merged: Writes, own: Writes) {
         merged.all()
     );
     check!(
-        own.through_host == 0,
+        own.through_host <= 1 + own.all() / OTHER_EXITS_PART,
         "{} of {} pages are merged, and should not be",
         own.through_host,
         own.all()
