@@ -55,22 +55,7 @@ impl Ksm {
         self.settings.clear()?;
         let mut course = Course::default();
         for phase in phases {
-            let ns = match phase {
-                Phase::Fill => {
-                    write_pages(&mut memory, &workload, 0..workload.pages.len());
-                    self.settle(savable(&workload))?
-                }
-                Phase::Nothing => {
-                    // First the pass that is under way.
-                    self.pass(1)?;
-                    self.pass(QUIET_PASSES)?
-                }
-                Phase::Rewrite(per_mille) => {
-                    let places = workload.rewrite(*per_mille);
-                    write_pages(&mut memory, &workload, places.into_iter());
-                    self.pass(1)?
-                }
-            };
+            let ns = self.phase(*phase, &mut memory, &mut workload)?;
             course.passes.push(Pass {
                 ns_per_page: ns / workload.pages.len() as f64,
                 saved: usize::try_from(saved()).unwrap_or(usize::MAX),
@@ -80,10 +65,29 @@ impl Ksm {
                 course.metadata_bytes_each = metadata_bytes() as f64 / workload.pages.len() as f64;
             }
         }
-        self.settings.stop()?;
         drop(memory);
         self.settings.clear()?;
         Ok(course)
+    }
+
+    /// What happens to the memory in this phase, and the processor time that merging takes then.
+    fn phase(&self, phase: Phase, memory: &mut MmapMut, workload: &mut Workload) -> Result<f64, String> {
+        match phase {
+            Phase::Fill => {
+                write_pages(memory, workload, 0..workload.pages.len());
+                self.settle(savable(workload))
+            }
+            Phase::Nothing => {
+                // First the pass that is under way.
+                self.pass(1)?;
+                self.pass(QUIET_PASSES)
+            }
+            Phase::Rewrite(per_mille) => {
+                let places = workload.rewrite(per_mille);
+                write_pages(memory, workload, places.into_iter());
+                self.pass(1)
+            }
+        }
     }
 
     /// Scans until nothing more is to be had, or nothing more comes; the processor time until then.

@@ -106,14 +106,16 @@ fn repeat(options: &Options, seed: u64, ksm: Option<&Ksm>) -> Result<Repetition,
     };
     let (all, fill) = (&ALL_PHASES[..], &[Phase::Fill][..]);
     let logged = || DirtyLog::Pages(Vec::new());
-    // In turn, so that both sides see the same load of the machine.
+    // What is compared is measured one after the other: the load of the machine changes.
+    let peer_alike = peer(Likeness::CommonPrefix, fill)?;
+    let peer = peer(Likeness::None, all)?;
     Ok(Repetition {
-        peer: peer(Likeness::None, all)?,
         logged: ours(mixed(Likeness::None), all, logged(), None),
-        unlogged: ours(mixed(Likeness::None), all, DirtyLog::Absent, None),
-        peer_alike: peer(Likeness::CommonPrefix, fill)?,
         logged_alike: ours(mixed(Likeness::CommonPrefix), fill, logged(), None),
+        unlogged: ours(mixed(Likeness::None), all, DirtyLog::Absent, None),
         crowd: ours(Workload::crowd(CROWD, seed), fill, logged(), Some(CROWD / 2)),
+        peer,
+        peer_alike,
     })
 }
 

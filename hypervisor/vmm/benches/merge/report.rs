@@ -82,54 +82,32 @@ impl Report {
 
     /// The rows, with their frozen names.
     fn rows(&self) -> Vec<Value> {
-        let logged = |figure: fn(&Course) -> f64| self.over(|one| ours(&one.logged).map(figure));
-        let with_peer = |value: f64| self.peer(|_| value);
-        let slowdown = self.over(|one| Ok(ns(ours(&one.logged_alike)?, FILL) / ns(ours(&one.logged)?, FILL)));
-        let peer_slowdown =
-            self.over(|one| Ok(ns(self.peer_alike_in(one)?, FILL) / ns(self.peer_in(one)?, FILL)));
+        let both = |figure: fn(&Course) -> f64| {
+            let logged = self.over(|one| ours(&one.logged).map(figure));
+            (logged, self.peer(figure))
+        };
+        let against_ksm = |phase| (self.ratio(phase), self.peer(|_| 1.0));
+        let slowdown = (
+            self.over(|one| Ok(ns(ours(&one.logged_alike)?, FILL) / ns(ours(&one.logged)?, FILL))),
+            self.over(|one| Ok(ns(self.peer_alike_in(one)?, FILL) / ns(self.peer_in(one)?, FILL))),
+        );
+        let ideal = both(|course| course.passes[FILL].fraction());
+        let unchanged = both(|course| ns(course, NOTHING));
+        let metadata = both(|course| course.metadata_bytes_each);
+        let (lower, higher) = ("lower", "higher");
         vec![
-            row(
-                "speed-against-ksm",
-                "ratio",
-                self.ratio(FILL),
-                with_peer(1.0),
-                (6.0, "higher"),
-            ),
-            row(
-                "ideal-fraction",
-                "fraction",
-                logged(|course| course.passes[FILL].fraction()),
-                self.peer(|course| course.passes[FILL].fraction()),
-                (0.97, "higher"),
-            ),
-            row(
-                "unchanged-pass",
-                "ns per page",
-                logged(|course| ns(course, NOTHING)),
-                self.peer(|course| ns(course, NOTHING)),
-                (1.0, "lower"),
-            ),
+            row("speed-against-ksm", "ratio", against_ksm(FILL), 6.0, higher),
+            row("ideal-fraction", "fraction", ideal, 0.97, higher),
+            row("unchanged-pass", "ns per page", unchanged, 1.0, lower),
             row(
                 "rewritten-1-percent",
                 "ratio",
-                self.ratio(REWRITE_1),
-                with_peer(1.0),
-                (100.0, "higher"),
+                against_ksm(REWRITE_1),
+                100.0,
+                higher,
             ),
-            row(
-                "common-prefix-slowdown",
-                "ratio",
-                slowdown,
-                peer_slowdown,
-                (1.1, "lower"),
-            ),
-            row(
-                "metadata-bytes-per-frame",
-                "bytes",
-                logged(|course| course.metadata_bytes_each),
-                self.peer(|course| course.metadata_bytes_each),
-                (20.0, "lower"),
-            ),
+            row("common-prefix-slowdown", "ratio", slowdown, 1.1, lower),
+            row("metadata-bytes-per-frame", "bytes", metadata, 20.0, lower),
         ]
     }
 
@@ -236,7 +214,7 @@ fn cell(figure: &Figure, digits: usize, width: usize) -> String {
     }
 }
 
-fn row(name: &str, unit: &str, ours: Figure, peer: Figure, (goal, better): (f64, &str)) -> Value {
+fn row(name: &str, unit: &str, (ours, peer): (Figure, Figure), goal: f64, better: &str) -> Value {
     let finite = |value: f64| value.is_finite().then_some(value).ok_or("it divides by nothing");
     let ours = ours.and_then(|value| finite(value).map_err(str::to_owned));
     let mut row = json!({
