@@ -36,11 +36,16 @@ impl FrameRange {
     }
 }
 
+/// Ranges that the short way of a check knows.
+const QUICK: usize = 3;
+
 /// All frames that may hold guest memory, page tables, virtual processors or boot images.
 pub struct Frames {
-    /// The largest range: nearly every frame is in it, and one comparison says so.
-    main: FrameRange,
-    others: ArrayVec<FrameRange, MAX_RANGES>,
+    /// The largest ranges, the largest first: nearly every frame is in that, and on most boards every other one is
+    /// below 1 MiB, or between that and Pleat.
+    largest: [FrameRange; QUICK],
+    /// All ranges.
+    ranges: ArrayVec<FrameRange, MAX_RANGES>,
 }
 
 impl Frames {
@@ -50,24 +55,21 @@ impl Frames {
     /// The ranges are RAM, mapped at their own address, and nothing else refers to them.
     pub unsafe fn new(mut ranges: ArrayVec<FrameRange, MAX_RANGES>) -> Self {
         ranges.sort_unstable_by_key(|range| core::cmp::Reverse(range.count)); // most hits first
-        let main = ranges.first().copied().unwrap_or(FrameRange {
+        let nothing = FrameRange {
             first: Hfn::new(0),
             count: 0,
-        });
-        Self {
-            main,
-            others: ranges.into_iter().skip(1).collect(),
+        };
+        let mut largest = [nothing; QUICK];
+        for (quick, range) in largest.iter_mut().zip(&ranges) {
+            *quick = *range;
         }
-    }
-
-    fn ranges(&self) -> impl Iterator<Item = &FrameRange> {
-        core::iter::once(&self.main).chain(&self.others)
+        Self { largest, ranges }
     }
 
     /// The address of `bytes` bytes at `address`.
     fn pointer(&self, address: u64, bytes: usize) -> *mut u8 {
         let last = address.wrapping_add((bytes as u64).saturating_sub(1));
-        let is_managed = self.ranges().any(|range| {
+        let is_managed = self.ranges.iter().any(|range| {
             range.contains(address / FRAME_SIZE as u64) && range.contains(last / FRAME_SIZE as u64)
         });
         assert!(is_managed, "HPA:{address:#x} is not memory that was handed out");
@@ -85,7 +87,7 @@ impl Frames {
     /// The address of a whole frame: the way of every page-table access, so it checks no more than it must.
     #[inline]
     fn frame(&self, frame: Hfn) -> *mut u8 {
-        if !self.main.contains(frame.get()) {
+        if !self.largest.iter().any(|range| range.contains(frame.get())) {
             self.assert_elsewhere(frame);
         }
         frame.base().get() as *mut u8
@@ -95,7 +97,7 @@ impl Frames {
     #[cold]
     #[inline(never)]
     fn assert_elsewhere(&self, frame: Hfn) {
-        let is_managed = self.others.iter().any(|range| range.contains(frame.get()));
+        let is_managed = self.ranges.iter().any(|range| range.contains(frame.get()));
         assert!(is_managed, "{frame} is not memory that was handed out");
     }
 
@@ -126,6 +128,7 @@ impl FrameMemory for Frames {
         unsafe { cpu::zero_words(self.frame(frame).cast(), WORDS) }
     }
 
+    #[inline]
     fn copy_frame(&mut self, from: Hfn, to: Hfn) {
         // SAFETY: both frames were checked; they may be the same.
         unsafe { cpu::copy_words(self.frame(from).cast(), self.frame(to).cast(), WORDS) }

@@ -310,6 +310,16 @@ pub(crate) const fn table_of(raw: u64) -> Option<Hfn> {
     }
 }
 
+/// The frame of a 4 KiB leaf that shares it, the zero frame too.
+#[inline]
+pub(crate) const fn shared_frame_of(raw: u64) -> Option<Hfn> {
+    if raw & !(FRAME | ACCESSED) == SHARED_LEAF {
+        Some(Hfn::new((raw & FRAME) >> FRAME_SHIFT))
+    } else {
+        None
+    }
+}
+
 /// Whether the entry is a leaf that owns its frame, or a link. A fast look, not a check.
 #[inline]
 pub(crate) const fn is_writable(raw: u64) -> bool {

@@ -218,7 +218,7 @@ impl Stage2 {
     }
 
     #[inline]
-    fn is_fit_for_copy(&self, frame: &OwnedFrame, shared: Hfn) -> bool {
+    pub(crate) fn is_fit_for_copy(&self, frame: &OwnedFrame, shared: Hfn) -> bool {
         frame.size() == PageSize::Small && frame.first() != shared && frame.first() != self.zero_frame()
     }
 

@@ -1,6 +1,6 @@
 //! Why a guest stopped running, decoded once from the VMCS (SDM vol. 3, appendix C and section 28.2).
 
-use crate::{Gpa, Gva};
+use crate::Gpa;
 
 /// How a guest touched memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -18,12 +18,8 @@ pub enum Access {
 pub struct EptViolation {
     /// Where, in guest-physical memory.
     pub gpa: Gpa,
-    /// The linear address, where the processor reported one.
-    pub gva: Option<Gva>,
     /// What the guest tried.
     pub access: Access,
-    /// The violation came while an event was being delivered to the guest; the machine redelivers it.
-    pub during_delivery: bool,
 }
 
 /// Width of a port access.

@@ -109,9 +109,9 @@ impl<P: Platform> Host<P> {
         held
     }
 
-    fn audit_ledger(&self, held: Holdings, audit: &mut Audit) {
+    fn audit_ledger(&mut self, held: Holdings, audit: &mut Audit) {
         let counts = self.frames.counts();
-        if let Err(corruption) = self.frames.audit() {
+        if let Err(corruption) = self.frames.audit(self.platform.memory()) {
             audit.find(format_args!("ledger: {corruption}"));
         }
         if counts.sum() != counts.total {

@@ -113,7 +113,7 @@ impl<P: Platform> Cpu<'_, P> {
     }
 
     fn ept_violation(&mut self, violation: &EptViolation) -> Resume {
-        let EptViolation { gpa, access, .. } = *violation;
+        let EptViolation { gpa, access } = *violation;
         match self.host.guest_fault(&mut self.guest.memory, gpa, access) {
             // Unfinished: it faults again where it is, unless its time is over.
             Fault::Backed | Fault::Unfinished => Resume::Retry,

@@ -4,8 +4,8 @@ use crate::audit::{Holdings, weigh};
 use pleat_overcommit::ledger::{
     Bug, Corruption, Counts, Error, FrameRecord, FrameState, Key, Ledger, Owner, Purpose, Region,
 };
-use pleat_stage2::{Held, TableMemory};
 use pleat_overcommit::merge::{Index, Inserted, Mismatch};
+use pleat_stage2::{Held, TableMemory};
 use pleat_types::{FrameMemory, Gfn, GuestId, Hfn, OwnedFrame, PageSize, Share};
 
 /// A contiguous range of host frames and what it is at boot.
@@ -37,8 +37,6 @@ pub(crate) struct FramePool {
     zero: Hfn,
     /// Where frames are found by their content.
     index: Index,
-    /// Mappings of shared frames.
-    shares: u64,
     reserve: u64,
     /// Operations that the ledger refused: bugs, which the audit reports.
     refused: u64,
@@ -67,7 +65,6 @@ impl FramePool {
             ledger,
             zero,
             index,
-            shares: 0,
             reserve: 0,
             refused: 0,
         })
@@ -104,7 +101,7 @@ impl FramePool {
     /// Keeps as many frames for breaking shares as there are shares to break, up to a limit.
     pub(crate) fn adjust_reserve(&mut self) {
         let counts = self.ledger.counts();
-        let saved = self.shares.saturating_sub(counts.shared);
+        let saved = self.ledger.shares().saturating_sub(counts.shared);
         self.reserve = saved.min(counts.total / RESERVE_PART);
         self.ledger.set_reserve(self.reserve);
     }
@@ -165,15 +162,12 @@ impl FramePool {
     /// The frame that a page owned is one that equal pages have in common.
     pub(crate) fn share(&mut self, frame: OwnedFrame) {
         let done = self.ledger.share(frame).is_ok();
-        self.shares += u64::from(done);
         self.note(done);
     }
 
     /// One more page maps this frame.
     pub(crate) fn add_share(&mut self, frame: Hfn) -> Result<Share, Error> {
-        let share = self.ledger.add_share(frame)?;
-        self.shares += 1;
-        Ok(share)
+        self.ledger.add_share(frame)
     }
 
     /// One page less maps it; with the last one it goes back to the pool.
@@ -182,14 +176,20 @@ impl FramePool {
             self.unindex(share.frame());
         }
         let done = self.ledger.release_share(memory, share).is_ok();
-        self.shares = self.shares.wrapping_sub(u64::from(done));
         self.note(done);
+    }
+
+    /// One page less maps it, of several.
+    #[inline]
+    pub(crate) fn part(&mut self, share: Share) {
+        if self.ledger.part(share).is_err() {
+            self.refused += 1;
+        }
     }
 
     /// The only page that still maps it owns it from now on.
     pub(crate) fn own_share<M: FrameMemory>(&mut self, memory: &mut M, share: Share, owner: Owner) {
         let done = self.ledger.own_share(memory, share, owner).is_ok();
-        self.shares = self.shares.wrapping_sub(u64::from(done));
         self.note(done);
     }
 
@@ -200,7 +200,7 @@ impl FramePool {
 
     /// Mappings of shared frames.
     pub(crate) const fn shares(&self) -> u64 {
-        self.shares
+        self.ledger.shares()
     }
 
     /// The page that was first noted to share a frame.
@@ -321,9 +321,10 @@ impl FramePool {
         held
     }
 
-    /// What the ledger says about itself.
-    pub(crate) fn audit(&self) -> Result<(), Corruption> {
-        self.ledger.audit()
+    /// What the ledger says about itself, the lists of sharers included.
+    pub(crate) fn audit<M: FrameMemory>(&self, memory: &M) -> Result<(), Corruption> {
+        self.ledger.audit()?;
+        self.ledger.audit_lists(memory)
     }
 
     /// Operations that the ledger refused.
@@ -356,7 +357,9 @@ impl FramePool {
         };
         let mut is_noted = sharers > LONG;
         if !is_noted {
-            let walk = self.ledger.for_each_sharer(memory, frame, |other| is_noted |= other == page);
+            let walk = self
+                .ledger
+                .for_each_sharer(memory, frame, |other| is_noted |= other == page);
             return is_noted && walk.is_ok();
         }
         true
@@ -406,10 +409,7 @@ impl<M: FrameMemory> TableMemory for Tables<'_, M> {
     }
 
     fn allocate_table(&mut self) -> Option<Hfn> {
-        self.frames
-            .ledger
-            .allocate_table(self.guest, self.purpose)
-            .ok()
+        self.frames.ledger.allocate_table(self.guest, self.purpose).ok()
     }
 
     fn free_table(&mut self, table: Hfn) {

@@ -1,5 +1,6 @@
 //! One guest: what it is, what it is doing, and what it has done.
 
+use crate::frames::Shortage;
 use crate::loader::layout::Ram;
 use crate::memory::GuestMemory;
 use crate::output::{EventName, Output};
@@ -7,7 +8,6 @@ use crate::stop::Stop;
 use arrayvec::{ArrayString, ArrayVec};
 use pleat_bundle::config::{GuestConfig, MAX_STEPS, MAX_UNTIL};
 use pleat_devices::Board;
-use crate::frames::Shortage;
 use pleat_types::{Exit, GuestId, Hfn, Tsc, Vcpu};
 
 /// The most events of one guest that are kept: as many as a run can wait for.

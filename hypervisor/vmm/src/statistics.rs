@@ -47,9 +47,7 @@ impl<P: Platform> Hypervisor<P> {
         let record = record.text("outcome", outcome.name());
         let record = record.list("failures", failures.iter().map(|failure| failure.as_str()));
         let record = record.value("host", &host);
-        let record = record
-            .value("merge", &merge)
-            .value("swap", &SwapStats::default());
+        let record = record.value("merge", &merge).value("swap", &SwapStats::default());
         let mut record = record.open("guests", b'[');
         for (index, slot) in self.slots.iter().enumerate() {
             record = guest_element(record, &slot.guest, index);

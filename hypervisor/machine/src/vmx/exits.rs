@@ -1,6 +1,6 @@
 //! From the VMCS's exit fields to a typed [`Exit`].
 
-use pleat_types::{Access, CrAccess, EptViolation, Exit, Gpa, Gpr, Gva, PortAccess, PortSize, Vcpu};
+use pleat_types::{Access, CrAccess, EptViolation, Exit, Gpa, Gpr, PortAccess, PortSize, Vcpu};
 
 use super::event;
 use super::vcpu::{VirtualProcessor, make_current};
@@ -161,14 +161,7 @@ fn ept_violation(vcpu: &mut VirtualProcessor) -> Exit {
         bits if bits & 0b100 != 0 => Access::Fetch,
         _ => Access::Read,
     };
-    let has_linear = qualification & 1 << 7 != 0;
-    let gva = has_linear.then(|| Gva::new(vmcs.read(field::GUEST_LINEAR_ADDRESS).0));
     let gpa = Gpa::new(vmcs.read(field::GUEST_PHYSICAL_ADDRESS));
-    let during_delivery = requeue(vcpu);
-    Exit::EptViolation(EptViolation {
-        gpa,
-        gva,
-        access,
-        during_delivery,
-    })
+    requeue(vcpu);
+    Exit::EptViolation(EptViolation { gpa, access })
 }

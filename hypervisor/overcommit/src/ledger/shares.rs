@@ -68,6 +68,20 @@ impl Ledger<'_> {
         Ok(Released::Freed)
     }
 
+    /// A page does not map its shared frame any more, others do. As [`Ledger::release_share`], which frees the frame
+    /// with the last one.
+    #[inline]
+    pub fn part(&mut self, share: Share) -> Result<(), Bug> {
+        let record = self.shared_mut(share.frame())?;
+        let sharers = record.sharers();
+        if sharers < 2 {
+            return Err(Bug::NotThat(share.frame()));
+        }
+        record.set_sharers(sharers - 1);
+        self.shares = self.shares.wrapping_sub(1);
+        Ok(())
+    }
+
     /// The only sharer that is left owns the frame from now on, with its content, its key and its place in
     /// the index.
     pub fn own_share<M: FrameMemory>(

@@ -79,9 +79,7 @@ impl Board {
                 self.counts.violations += 1;
                 Some(Exit::EptViolation(EptViolation {
                     gpa,
-                    gva: None,
                     access: Access::Write,
-                    during_delivery: false,
                 }))
             }
             Reach::LogFull => {

@@ -109,7 +109,9 @@ pub(crate) fn parse(line: &str) -> Result<Command<'_>, CommandError<'_>> {
     }
     if name == "merge" {
         let command = merge(argument, &mut words)?;
-        return words.next().map_or(Ok(command), |word| Err(CommandError::Surplus(word)));
+        return words
+            .next()
+            .map_or(Ok(command), |word| Err(CommandError::Surplus(word)));
     }
     let plain = |command: Command<'static>| match argument {
         None => Ok(command),
@@ -242,15 +244,15 @@ mod tests {
         };
         assert_eq!(merge("merge"), Some(MergeCommand::Show));
         assert_eq!(merge("merge off"), Some(MergeCommand::Off));
-        assert_eq!(merge("merge pace 20M"), Some(MergeCommand::Pace(Some(20_000_000))));
+        assert_eq!(
+            merge("merge pace 20M"),
+            Some(MergeCommand::Pace(Some(20_000_000)))
+        );
         assert_eq!(merge("merge pace 7"), Some(MergeCommand::Pace(Some(7))));
         assert_eq!(merge("merge pace auto"), Some(MergeCommand::Pace(None)));
         assert_eq!(merge("merge why a"), Some(MergeCommand::Why("a")));
         assert_eq!(parse("merge pace 20X"), Err(CommandError::UnknownMerge));
-        assert_eq!(
-            parse("merge pace 99999999999G"),
-            Err(CommandError::UnknownMerge)
-        );
+        assert_eq!(parse("merge pace 99999999999G"), Err(CommandError::UnknownMerge));
         assert_eq!(parse("merge fast"), Err(CommandError::UnknownMerge));
         assert_eq!(parse("merge on now"), Err(CommandError::Surplus("now")));
         assert_eq!(parse("merge why"), Err(CommandError::MissingGuest("merge why")));

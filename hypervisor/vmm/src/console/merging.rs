@@ -37,8 +37,9 @@ impl<P: Platform> Hypervisor<P> {
             }
             MergeCommand::Off => {
                 self.merger.is_on = false;
-                self.host
-                    .say(format_args!("merging is off; what is merged stays merged until it is written"));
+                self.host.say(format_args!(
+                    "merging is off; what is merged stays merged until it is written"
+                ));
             }
             MergeCommand::Pace(rate) => {
                 self.merger.pace.set(rate);
@@ -51,8 +52,9 @@ impl<P: Platform> Hypervisor<P> {
     fn show_pace(&mut self) {
         let (rate, by) = (self.merger.pace.rate(), self.merger.pace.is_fixed());
         let by = if by { "as set" } else { "by pressure and yield" };
-        self.host
-            .say(format_args!("  pace       {rate:>12} instructions in a second, {by}"));
+        self.host.say(format_args!(
+            "  pace       {rate:>12} instructions in a second, {by}"
+        ));
     }
 
     fn show_merge(&mut self) {
@@ -65,17 +67,33 @@ impl<P: Platform> Hypervisor<P> {
         self.show_pace();
         let now = [
             ("shared", stats.shared, "frames that several pages have in common"),
-            ("sharing", stats.sharing, "pages that need no frame of their own for that: frames saved"),
+            (
+                "sharing",
+                stats.sharing,
+                "pages that need no frame of their own for that: frames saved",
+            ),
             ("zero", stats.zero, "pages that map the zero frame"),
-            ("volatile", stats.volatile, "pages that were written again before they were calm"),
-            ("indexed", stats.indexed, "frames that can be found by their content"),
+            (
+                "volatile",
+                stats.volatile,
+                "pages that were written again before they were calm",
+            ),
+            (
+                "indexed",
+                stats.indexed,
+                "frames that can be found by their content",
+            ),
         ];
         let since_start = [
             ("merged", stats.merged, "pages merged, zeros among them"),
             ("broken", stats.broken, "shares ended by a write"),
             ("hashed", stats.hashed, "pages hashed"),
             ("compared", stats.compared, "pairs of pages compared byte by byte"),
-            ("collisions", stats.collisions, "of these, equal hashes over different pages"),
+            (
+                "collisions",
+                stats.collisions,
+                "of these, equal hashes over different pages",
+            ),
             ("split", stats.split, "2 MiB mappings split for their duplicates"),
             ("collapsed", stats.collapsed, "2 MiB mappings put together again"),
             ("epochs", stats.epochs, "looks at guests"),
@@ -88,8 +106,9 @@ impl<P: Platform> Hypervisor<P> {
             ratio / 100,
             ratio % 100
         ));
-        self.host
-            .say(format_args!("  cost       {cost:>12} instructions for each page merged"));
+        self.host.say(format_args!(
+            "  cost       {cost:>12} instructions for each page merged"
+        ));
     }
 
     fn show_why(&mut self, index: usize) {
@@ -104,8 +123,9 @@ impl<P: Platform> Hypervisor<P> {
             counters.shared, counters.zero
         ));
         if is_off {
-            self.host
-                .say(format_args!("  nothing is merged: its merge = \"off\" in the guests file"));
+            self.host.say(format_args!(
+                "  nothing is merged: its merge = \"off\" in the guests file"
+            ));
             return;
         }
         if !is_on {
@@ -116,9 +136,21 @@ impl<P: Platform> Hypervisor<P> {
         ));
         let reasons = self.reasons(index);
         let rows = [
-            ("volatile", reasons.volatile, "pages were written and are not calm yet"),
-            ("unlike", reasons.unlike, "calm pages are unlike all others of the domain"),
-            ("unknown", reasons.unknown, "pages were not looked at yet, or found no room in the index"),
+            (
+                "volatile",
+                reasons.volatile,
+                "pages were written and are not calm yet",
+            ),
+            (
+                "unlike",
+                reasons.unlike,
+                "calm pages are unlike all others of the domain",
+            ),
+            (
+                "unknown",
+                reasons.unknown,
+                "pages were not looked at yet, or found no room in the index",
+            ),
             (
                 "large",
                 counters.large * LARGE_FRAMES,
@@ -128,7 +160,8 @@ impl<P: Platform> Hypervisor<P> {
         let all = counters.owned_frames();
         for (word, count, text) in rows {
             let share = percent(count, all);
-            self.host.say(format_args!("  {word:<10} {count:>8} {share:>3} %  {text}"));
+            self.host
+                .say(format_args!("  {word:<10} {count:>8} {share:>3} %  {text}"));
         }
     }
 
@@ -162,7 +195,8 @@ impl<P: Platform> Hypervisor<P> {
                 at = self.send_some_pages(index, at, end);
             }
         }
-        self.host.say(format_args!("the hashes of all pages are on the stream"));
+        self.host
+            .say(format_args!("the hashes of all pages are on the stream"));
     }
 
     /// Sends up to [`PAGES_IN_A_RECORD`] pages from `first` on; says where to go on.
@@ -188,7 +222,10 @@ impl<P: Platform> Hypervisor<P> {
             let hole = self.host.lookup(memory, at).map_or(end, |mapping| mapping.end());
             return hole;
         }
-        let record = self.host.record("pages").text("guest", self.slots[index].guest.config.name);
+        let record = self
+            .host
+            .record("pages")
+            .text("guest", self.slots[index].guest.config.name);
         record.number("first", first.get()).text("hashes", &text).end();
         at
     }

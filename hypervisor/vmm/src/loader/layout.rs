@@ -77,7 +77,11 @@ impl Ram {
 
     /// The page after the last one.
     pub(crate) const fn end(&self) -> Gfn {
-        let end = if self.high_end > HOLE_END { self.high_end } else { self.low_end };
+        let end = if self.high_end > HOLE_END {
+            self.high_end
+        } else {
+            self.low_end
+        };
         Gpa::new(end).gfn()
     }
 

@@ -47,6 +47,9 @@ impl GuestMemory {
 impl<P: Platform> Host<P> {
     /// Lets an access succeed that the guest itself made, or does a part of what it needs.
     pub(crate) fn guest_fault(&mut self, memory: &mut GuestMemory, gpa: Gpa, access: Access) -> Fault {
+        if access == Access::Write && self.part(memory, gpa.gfn()) {
+            return Fault::Backed;
+        }
         if memory.pages != Pages::Huge {
             return self.fault(memory, gpa, access);
         }

@@ -18,8 +18,8 @@ pub(crate) use look::Look;
 use pleat_bundle::config::Pages;
 use pleat_overcommit::ledger::Purpose;
 use pleat_stage2::{
-    Absent, Bug, Counters, Error, FaultAction, Mapping, Page, Parts, PendingFlush, ProcessorSet, Refused, Retired, Spot,
-    Stage2, Teardown,
+    Absent, Bug, Counters, Error, FaultAction, Mapping, Page, Parts, PendingFlush, ProcessorSet, Refused,
+    Retired, Spot, Stage2, Teardown,
 };
 use pleat_types::{
     Access, FrameMemory, Gfn, Gpa, GuestId, Hfn, LARGE_FRAMES, OwnedFrame, PageSize, Platform,

@@ -1,15 +1,17 @@
 //! Write-protecting a page to look at it, and ending a share when a guest writes.
 
-use super::{FaultKind, FixedTables, GuestMemory, MemoryError};
+use super::{FaultKind, FixedTables, GuestMemory, Life, MemoryError};
 use crate::host::Host;
 use pleat_overcommit::ledger::Owner;
-use pleat_stage2::{Frozen, Page, Spot};
+use pleat_stage2::{Frozen, Page, Parted, Spot};
 use pleat_types::{FrameMemory, Gfn, Hfn, Platform};
 
 impl GuestMemory {
     /// Whether the page maps this frame and does not own it.
     pub(crate) fn shares<M: FrameMemory>(&self, memory: &mut M, gfn: Gfn, frame: Hfn) -> bool {
-        let mapping = self.stage2().map(|stage2| stage2.lookup(&FixedTables(memory), gfn));
+        let mapping = self
+            .stage2()
+            .map(|stage2| stage2.lookup(&FixedTables(memory), gfn));
         matches!(mapping, Some(Ok(mapping)) if mapping.page == Page::Shared(frame))
     }
 }
@@ -20,6 +22,39 @@ impl<P: Platform> Host<P> {
         let (frozen, pending) = self.with_tables(memory, |stage2, tables| stage2.freeze(tables, gfn))??;
         self.settle(pending);
         Ok(frozen)
+    }
+
+    /// A guest writes to a page: if it shares its frame, it gets a copy, if there is a frame for one, or the frame when
+    /// nobody else has a share. Says whether that was it. This is the short way of [`Host::fault`].
+    #[inline]
+    pub(super) fn part(&mut self, memory: &mut GuestMemory, gfn: Gfn) -> bool {
+        let Life::Live(stage2) = &mut memory.life else {
+            return false;
+        };
+        let (guest, frames) = (memory.guest, &mut self.frames);
+        let mut tables = FixedTables(self.platform.memory());
+        let mut kind = FaultKind::Broken;
+        let parting = stage2.part(&mut tables, gfn, |tables, shared| {
+            if frames.sharers(shared) < 2 {
+                kind = FaultKind::BrokenInPlace;
+                return Some(Parted::Same);
+            }
+            let copy = frames.allocate_relief(guest, gfn)?;
+            tables.0.copy_frame(shared, copy.first());
+            Some(Parted::Copy(copy))
+        });
+        let Some(parting) = parting else {
+            return false;
+        };
+        let share = parting.settle(|eptp| self.platform.flush(eptp));
+        match kind {
+            FaultKind::Broken => self.frames.part(share),
+            _ => self
+                .frames
+                .own_share(self.platform.memory(), share, Owner { guest, gfn }),
+        }
+        memory.count(kind);
+        true
     }
 
     /// A guest writes to a page that shares its frame: the last owner keeps it, others get a copy. A copy may take

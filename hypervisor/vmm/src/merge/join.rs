@@ -32,11 +32,20 @@ impl<P: Platform> Scanner<'_, P> {
 
     /// The candidate, whose content is that of `frame`, maps it; its own frame goes back. `first` is the page that
     /// shared the frame so far, if nobody has noted it yet.
-    pub(super) fn join(&mut self, candidate: Candidate, frame: Hfn, first: &[Owner]) -> Result<Match, MemoryError> {
+    pub(super) fn join(
+        &mut self,
+        candidate: Candidate,
+        frame: Hfn,
+        first: &[Owner],
+    ) -> Result<Match, MemoryError> {
         let share = match self.host.frames.add_share(frame) {
             Ok(share) => share,
-            // It has as many sharers as a record can count: this content gets another frame.
-            Err(Error::TooManySharers) => return Ok(Match::Different(candidate)),
+            // It has as many sharers as a record can count: this content gets another frame, and this one must not
+            // stand where that one could be found.
+            Err(Error::TooManySharers) => {
+                self.host.frames.unindex(frame);
+                return Ok(Match::Different(candidate));
+            }
             Err(_) => return Err(MemoryError::Bug("adding a share")),
         };
         let owner = candidate.owner();
@@ -64,7 +73,10 @@ impl<P: Platform> Scanner<'_, P> {
             slot.is_some_and(|slot| slot.guest.memory.shares(memory, page.gfn, frame))
         };
         let memory = self.host.platform.memory();
-        let noted = self.host.frames.note_sharers(memory, frame, pages, freed, is_live);
+        let noted = self
+            .host
+            .frames
+            .note_sharers(memory, frame, pages, freed, is_live);
         noted.map_err(|_| MemoryError::Bug("the list of a frame's sharers"))
     }
 

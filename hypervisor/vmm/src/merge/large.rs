@@ -7,7 +7,7 @@
 use super::look::Scanner;
 use crate::memory::MemoryError;
 use pleat_bundle::config::Pages;
-use pleat_overcommit::merge::{Pressure, Look, SAMPLE_WORDS, Sample, content, should_split};
+use pleat_overcommit::merge::{Look, Pressure, SAMPLE_WORDS, Sample, content, should_split};
 use pleat_stage2::{Error, Level, Page};
 use pleat_types::{FRAME_SIZE, FrameMemory, Gfn, Hfn, LARGE_FRAMES, OwnedFrame, PageSize, Platform};
 
@@ -18,7 +18,12 @@ const SPARE_BLOCKS: u64 = 4;
 
 impl<P: Platform> Scanner<'_, P> {
     /// A 2 MiB mapping was written and is calm now.
-    pub(super) fn consider_large(&mut self, index: usize, gfn: Gfn, state: Pressure) -> Result<(), MemoryError> {
+    pub(super) fn consider_large(
+        &mut self,
+        index: usize,
+        gfn: Gfn,
+        state: Pressure,
+    ) -> Result<(), MemoryError> {
         let slot = &self.slots[index];
         let mapping = self.host.lookup(&slot.guest.memory, gfn)?;
         let (Page::Unique(first), Level::Two) = (mapping.page, mapping.level) else {
@@ -86,7 +91,9 @@ impl<P: Platform> Scanner<'_, P> {
                     .with_fixed_tables(memory, |stage2, tables| stage2.owe_calm(tables, at))??;
                 memory.look_mut().left.add(at);
             }
-            at = mapping.end().max(at.large_base().checked_add(LARGE_FRAMES).unwrap_or(end));
+            at = mapping
+                .end()
+                .max(at.large_base().checked_add(LARGE_FRAMES).unwrap_or(end));
         }
         Ok(())
     }
@@ -162,10 +169,9 @@ impl<P: Platform> Scanner<'_, P> {
 
     fn map_collapsed(&mut self, index: usize, first: Gfn, block: OwnedFrame) -> Result<(), MemoryError> {
         let memory = &mut self.slots[index].guest.memory;
-        match self
-            .host
-            .with_tables(memory, |stage2, tables| stage2.replace_by_block(tables, first, block))?
-        {
+        match self.host.with_tables(memory, |stage2, tables| {
+            stage2.replace_by_block(tables, first, block)
+        })? {
             Ok(pending) => {
                 self.host.settle(pending);
                 self.merger.work.collapsed += 1;

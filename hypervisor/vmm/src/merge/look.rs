@@ -97,7 +97,8 @@ impl Merger {
         if !guest.is_scanned() || guest.memory.is_dying() || !has_news {
             return Tsc::NEVER;
         }
-        look.began.map_or(Tsc(0), |began| began.after(self.epoch_in(state)))
+        look.began
+            .map_or(Tsc(0), |began| began.after(self.epoch_in(state)))
     }
 
     /// Looks follow each other faster when memory is scarce.
@@ -189,9 +190,9 @@ impl<P: Platform> Scanner<'_, P> {
         let end = memory.look().due.end();
         let mut at = Gfn::new(0);
         while at < end {
-            let touched = self.host.with_fixed_tables(memory, |stage2, tables| {
-                stage2.take_accessed(tables, at)
-            })??;
+            let touched = self
+                .host
+                .with_fixed_tables(memory, |stage2, tables| stage2.take_accessed(tables, at))??;
             if touched.is_touched {
                 memory.look_mut().left.add(at);
             }
@@ -212,7 +213,9 @@ impl<P: Platform> Scanner<'_, P> {
         let calm_pages = &mut self.merger.calm;
         let frames = &self.host.frames;
         let mut tables = FixedTables(self.host.platform.memory());
-        let stage2 = memory.stage2().ok_or(MemoryError::Bug("a guest without tables"))?;
+        let stage2 = memory
+            .stage2()
+            .ok_or(MemoryError::Bug("a guest without tables"))?;
         let owe = |frame| calm::owed(frames.changes(frame));
         let swept = stage2.sweep(&mut tables, from, end, calm_pages, owe)?;
         // They are taken from the end.

@@ -135,7 +135,10 @@ impl Merger {
     /// The number of guests in a guest's domain.
     pub(crate) fn guests_in_domain_of(&self, guest: GuestId) -> usize {
         let domain = self.domain(guest);
-        self.domains.iter().filter(|other| Some(**other) == domain).count()
+        self.domains
+            .iter()
+            .filter(|other| Some(**other) == domain)
+            .count()
     }
 
     /// Nothing is left to consider of a guest that ends, or that starts again.
@@ -151,7 +154,11 @@ impl Merger {
 fn domain_of(guests: &[GuestConfig<'_>], guest: &GuestConfig<'_>) -> Domain {
     let first = guests.iter().position(|other| other.domain == guest.domain);
     // There are fewer guests than a u16 counts.
-    Domain(first.and_then(|index| u16::try_from(index).ok()).unwrap_or(u16::MAX))
+    Domain(
+        first
+            .and_then(|index| u16::try_from(index).ok())
+            .unwrap_or(u16::MAX),
+    )
 }
 
 impl Guest {

@@ -260,9 +260,7 @@ impl FakePlatform {
 fn violation(gpa: u64, access: Access) -> Exit {
     Exit::EptViolation(EptViolation {
         gpa: Gpa::new(gpa),
-        gva: None,
         access,
-        during_delivery: false,
     })
 }
 
