@@ -1,10 +1,13 @@
 //! A machine made of a vector: memory is real, page walks are real, processors follow a script.
 
 use crate::fake_memory::FakeMemory;
+use crate::fake_vcpu::FakeVcpu;
+use crate::fake_walk::{Miss, Reference, Tlb};
 use pleat_types::{
-    Access, CpuidResult, EptViolation, Event, Exit, FrameMemory, Gfn, Gpa, Gpr, GuestId, Hfn, Hpa, Injection,
-    Platform, PortAccess, PortSize, Provocation, Registers, Tsc, Vcpu,
+    Access, CpuidResult, EptViolation, Event, Exit, FRAME_SIZE, FrameMemory, Gpa, Gpr, GuestId, Hfn, Hpa,
+    Platform, PortAccess, PortSize, Provocation, Tsc, Vcpu,
 };
+use std::collections::BTreeMap;
 
 /// Ticks for every entry, and for every step of a program.
 const ENTRY_TICKS: u64 = 50;
@@ -18,6 +21,10 @@ pub enum Op {
     Store(u64, u64),
     /// Loads a word and compares it: the test fails if it differs.
     Expect(u64, u64),
+    /// Stores this word all over a page.
+    StorePage(u64, u64),
+    /// Loads a page and compares each word with this one.
+    ExpectPage(u64, u64),
     /// Executes something that exits, with these registers.
     Exits(Exit, Vec<(Gpr, u64)>),
     /// Compares a register: the test fails if it differs.
@@ -65,101 +72,6 @@ pub fn print(text: &str) -> Vec<Op> {
     text.bytes().map(|byte| out(0x3f8, byte)).collect()
 }
 
-#[derive(Debug)]
-pub struct FakeVcpu {
-    pub guest: GuestId,
-    eptp: u64,
-    program: Vec<Op>,
-    at: usize,
-    gprs: [u64; 16],
-    rip: u64,
-    has_interrupts: bool,
-    privilege: u8,
-    tpr: u8,
-    tsc_offset: u64,
-    window: bool,
-    injected: Option<Event>,
-}
-
-impl Vcpu for FakeVcpu {
-    fn gpr(&self, register: Gpr) -> u64 {
-        self.gprs[register as usize]
-    }
-    fn set_gpr(&mut self, register: Gpr, value: u64) {
-        self.gprs[register as usize] = value;
-    }
-    fn rip(&self) -> u64 {
-        self.rip
-    }
-    fn set_rip(&mut self, rip: u64) {
-        self.rip = rip;
-    }
-    fn advance(&mut self) {
-        self.at += 1;
-        self.rip += 2;
-    }
-    fn rflags(&self) -> u64 {
-        2 | u64::from(self.has_interrupts) << 9
-    }
-    fn privilege(&self) -> u8 {
-        self.privilege
-    }
-    fn cr0(&self) -> u64 {
-        0x11
-    }
-    fn cr4(&self) -> u64 {
-        0
-    }
-    fn write_cr0(&mut self, _value: u64) -> Result<(), Event> {
-        self.at += 1;
-        Ok(())
-    }
-    fn write_cr4(&mut self, value: u64) -> Result<(), Event> {
-        if value >> 32 != 0 {
-            return Err(Event::GeneralProtection);
-        }
-        self.at += 1;
-        Ok(())
-    }
-    fn write_xcr0(&mut self, _value: u64) -> Result<(), Event> {
-        Ok(())
-    }
-    fn tsc_offset(&self) -> u64 {
-        self.tsc_offset
-    }
-    fn set_tsc_offset(&mut self, offset: u64) {
-        self.tsc_offset = offset;
-    }
-    fn tpr(&self) -> u8 {
-        self.tpr
-    }
-    fn set_tpr(&mut self, tpr: u8) {
-        self.tpr = tpr;
-    }
-    fn set_tpr_threshold(&mut self, _vector: Option<u8>) {}
-    fn can_take_interrupt(&self) -> bool {
-        self.has_interrupts && self.injected.is_none()
-    }
-    fn inject(&mut self, event: Event) -> Injection {
-        if self.injected.is_some() {
-            return Injection::Busy;
-        }
-        self.injected = Some(event);
-        Injection::Queued
-    }
-    fn set_interrupt_window(&mut self, wanted: bool) {
-        self.window = wanted;
-    }
-    fn take_dirty_log(&mut self, _report: impl FnMut(Gfn)) {}
-    fn registers(&self) -> Registers {
-        Registers {
-            gprs: self.gprs,
-            rip: self.rip,
-            ..Registers::default()
-        }
-    }
-}
-
 /// The serial line of the console, with a queue of 16 KiB.
 #[derive(Clone, Debug, Default)]
 pub struct Line {
@@ -184,6 +96,13 @@ impl Line {
     }
 }
 
+/// How far a guest has come with its program when it left the processor last.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    pub eptp: u64,
+    pub steps: usize,
+}
+
 pub struct FakePlatform {
     pub memory: FakeMemory,
     pub now: u64,
@@ -193,6 +112,10 @@ pub struct FakePlatform {
     /// What the console took or dropped, and the bytes that still wait in its queue.
     pub line: Line,
     pub has_huge_ept: bool,
+    pub has_dirty_log: bool,
+    pub tlb: Tlb,
+    /// By guest.
+    pub progress: BTreeMap<u16, Progress>,
     pub input: std::collections::VecDeque<u8>,
     /// Vectors that were delivered, by guest.
     pub delivered: Vec<(u16, Event)>,
@@ -209,6 +132,9 @@ impl FakePlatform {
             console: vec![],
             line: Line::default(),
             has_huge_ept: true,
+            has_dirty_log: false,
+            tlb: Tlb::default(),
+            progress: BTreeMap::new(),
             input: [].into(),
             delivered: vec![],
             entries: vec![],
@@ -217,25 +143,71 @@ impl FakePlatform {
 
     /// Lets the clock catch up with what changes of memory took.
     fn catch_up(&mut self) {
-        self.now += std::mem::take(&mut self.memory.spent);
+        self.now += self.memory.take_spent();
+    }
+
+    /// Where the bytes of one page and of the next lie that an access needs.
+    fn translate(
+        &mut self,
+        vcpu: &mut FakeVcpu,
+        gpa: u64,
+        bytes: usize,
+        access: Access,
+    ) -> Result<[u64; 2], Exit> {
+        let next = (gpa | 0xfff) + 1;
+        let is_crossing = next < gpa + bytes as u64;
+        let mut at = [gpa, if is_crossing { next } else { gpa }];
+        for gpa in &mut at {
+            let reference = Reference {
+                eptp: vcpu.eptp,
+                // Each step uses another linear address than the one before.
+                alias: vcpu.at % 2,
+                gpa: *gpa,
+                access,
+            };
+            let found = self.tlb.translate(&mut self.memory, reference, vcpu.log.as_mut());
+            *gpa = found.map_err(|miss| match miss {
+                Miss::Violation => violation(*gpa, access),
+                Miss::LogFull => Exit::DirtyLogFull,
+            })?;
+        }
+        Ok(at)
+    }
+
+    fn store(&mut self, vcpu: &mut FakeVcpu, gpa: u64, bytes: &[u8]) -> Result<(), Exit> {
+        let [at, next] = self.translate(vcpu, gpa, bytes.len(), Access::Write)?;
+        let (here, behind) = bytes.split_at(in_page(gpa, bytes));
+        self.memory.write(Hpa::new(at), here);
+        self.memory.write(Hpa::new(next), behind);
+        vcpu.at += 1;
+        Ok(())
+    }
+
+    fn expect(&mut self, vcpu: &mut FakeVcpu, gpa: u64, bytes: &[u8]) -> Result<(), Exit> {
+        let [at, next] = self.translate(vcpu, gpa, bytes.len(), Access::Read)?;
+        let mut found = vec![0; bytes.len()];
+        let (here, behind) = found.split_at_mut(in_page(gpa, bytes));
+        self.memory.read(Hpa::new(at), here);
+        self.memory.read(Hpa::new(next), behind);
+        if let Some(wrong) = (0..bytes.len()).find(|index| found[*index] != bytes[*index]) {
+            let (wanted, found) = (bytes[wrong], found[wrong]);
+            panic!(
+                "{} step {}: {found:#x} at {gpa:#x} + {wrong}, not {wanted:#x}",
+                vcpu.guest, vcpu.at
+            );
+        }
+        vcpu.at += 1;
+        Ok(())
     }
 
     fn step(&mut self, vcpu: &mut FakeVcpu) -> Option<Exit> {
         self.now += STEP_TICKS;
         let op = vcpu.program.get(vcpu.at).cloned().unwrap_or(exits(Exit::Hlt));
         match op {
-            Op::Store(gpa, value) => {
-                let Some(at) = self.memory.translate(vcpu.eptp, gpa, 3) else {
-                    return Some(violation(gpa, Access::Write));
-                };
-                self.memory.write(Hpa::new(at), &value.to_le_bytes());
-            }
-            Op::Expect(gpa, value) => {
-                let Some(at) = self.memory.translate(vcpu.eptp, gpa, 1) else {
-                    return Some(violation(gpa, Access::Read));
-                };
-                assert_eq!(self.memory.word(at), value, "{} at {gpa:#x}", vcpu.guest);
-            }
+            Op::Store(gpa, value) => return self.store(vcpu, gpa, &value.to_le_bytes()).err(),
+            Op::Expect(gpa, value) => return self.expect(vcpu, gpa, &value.to_le_bytes()).err(),
+            Op::StorePage(gpa, value) => return self.store(vcpu, gpa, &page_of(value)).err(),
+            Op::ExpectPage(gpa, value) => return self.expect(vcpu, gpa, &page_of(value)).err(),
             Op::Exits(exit, registers) => {
                 registers
                     .iter()
@@ -257,6 +229,17 @@ impl FakePlatform {
     }
 }
 
+fn page_of(word: u64) -> [u8; FRAME_SIZE] {
+    let mut page = [0; FRAME_SIZE];
+    page.as_chunks_mut::<8>().0.fill(word.to_le_bytes());
+    page
+}
+
+/// How many of these bytes lie in the first page.
+fn in_page(gpa: u64, bytes: &[u8]) -> usize {
+    bytes.len().min(FRAME_SIZE - gpa as usize % FRAME_SIZE)
+}
+
 fn violation(gpa: u64, access: Access) -> Exit {
     Exit::EptViolation(EptViolation {
         gpa: Gpa::new(gpa),
@@ -275,24 +258,11 @@ impl Platform for FakePlatform {
 
     fn new_vcpu(&mut self, guest: GuestId, frames: &[Hfn], eptp: u64) -> FakeVcpu {
         assert_eq!(frames.len(), Self::VCPU_FRAMES);
-        FakeVcpu {
-            guest,
-            eptp,
-            program: self
-                .programs
-                .get(usize::from(guest.0))
-                .cloned()
-                .unwrap_or_default(),
-            at: 0,
-            gprs: [0; 16],
-            rip: 0,
-            has_interrupts: false,
-            privilege: 0,
-            tpr: 0,
-            tsc_offset: 0,
-            window: false,
-            injected: None,
-        }
+        let program = self.programs.get(usize::from(guest.0));
+        let mut vcpu = FakeVcpu::new(guest, eptp, program.cloned().unwrap_or_default());
+        vcpu.log = self.has_dirty_log.then(Vec::new);
+        self.progress.insert(guest.0, Progress { eptp, steps: 0 });
+        vcpu
     }
     fn drop_vcpu(&mut self, _vcpu: FakeVcpu) {}
 
@@ -319,14 +289,18 @@ impl Platform for FakePlatform {
             }
         };
         self.entries.push((vcpu.guest.0, start, self.now));
+        let (eptp, steps) = (vcpu.eptp, vcpu.at);
+        self.progress.insert(vcpu.guest.0, Progress { eptp, steps });
         exit
     }
-    fn flush(&mut self, _eptp: u64) {}
+    fn flush(&mut self, eptp: u64) {
+        self.tlb.flush(eptp);
+    }
     fn has_huge_ept(&self) -> bool {
         self.has_huge_ept
     }
     fn has_dirty_log(&self) -> bool {
-        false
+        self.has_dirty_log
     }
     fn entropy(&mut self) -> u64 {
         0x5ec2e7
@@ -337,7 +311,7 @@ impl Platform for FakePlatform {
         self.now = self.now.max(until.0);
     }
     fn now(&self) -> Tsc {
-        Tsc(self.now + self.memory.spent)
+        Tsc(self.now + self.memory.spent())
     }
     fn tsc_hz(&self) -> u64 {
         TSC_HZ

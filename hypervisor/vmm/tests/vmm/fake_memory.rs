@@ -1,11 +1,14 @@
 //! The memory of the fake machine.
 
 use pleat_types::{FRAME_SIZE, FrameMemory, FrozenFrame, Hfn, Hpa};
+use std::cell::Cell;
 
 /// Ticks that it takes to zero a frame.
 const ZERO_TICKS: u64 = 10;
 /// Ticks that it takes to change an entry of a table.
 const ENTRY_TICKS: u64 = 1;
+/// Ticks that it takes to copy, hash or compare a frame.
+const PASS_TICKS: u64 = 100;
 
 /// What a frame holds; only what was written takes memory, so that a machine can have several GiB.
 #[derive(Clone)]
@@ -28,15 +31,15 @@ impl Content {
 
 pub struct FakeMemory {
     frames: Vec<Content>,
-    /// Ticks that zeroing and changing tables took and that the clock has not been told of.
-    pub spent: u64,
+    /// Ticks that work on memory took and that the clock has not been told of.
+    spent: Cell<u64>,
 }
 
 impl FakeMemory {
     pub fn new(bytes: usize) -> Self {
         Self {
             frames: vec![Content::Old; bytes / FRAME_SIZE],
-            spent: 0,
+            spent: Cell::new(0),
         }
     }
 
@@ -65,13 +68,19 @@ impl FakeMemory {
         u64::from_le_bytes(word)
     }
 
-    /// Walks extended page tables as the processor does; the entry must allow `needed`.
-    pub fn translate(&self, eptp: u64, gpa: u64, needed: u64) -> Option<u64> {
+    /// What the processor does to an entry of a table: nobody's time.
+    pub fn set_flags(&mut self, at: u64, flags: u64) {
+        let entry = self.word(at) | flags;
+        self.write(Hpa::new(at), &entry.to_le_bytes());
+    }
+
+    /// Where the tables map a page, without leaving a trace.
+    pub fn look_up(&self, eptp: u64, gpa: u64) -> Option<u64> {
         let mut table = eptp & !0xfff;
         for level in (0..4).rev() {
             let shift = 12 + 9 * level;
             let entry = self.word(table + (gpa >> shift & 511) * 8);
-            if entry & needed != needed {
+            if entry & 1 == 0 {
                 return None;
             }
             let frame = entry & 0x000f_ffff_ffff_f000;
@@ -83,6 +92,20 @@ impl FakeMemory {
         }
         None
     }
+
+    fn spend(&self, ticks: u64) {
+        self.spent.set(self.spent.get() + ticks);
+    }
+
+    /// Ticks that the clock has not been told of.
+    pub fn spent(&self) -> u64 {
+        self.spent.get()
+    }
+
+    /// Tells the clock.
+    pub fn take_spent(&self) -> u64 {
+        self.spent.take()
+    }
 }
 
 impl FrameMemory for FakeMemory {
@@ -90,13 +113,15 @@ impl FrameMemory for FakeMemory {
         *out = *self.frame(frame);
     }
     fn frozen<'a>(&'a self, frame: &'a FrozenFrame) -> &'a [u8; FRAME_SIZE] {
+        self.spend(PASS_TICKS);
         self.frame(frame.frame())
     }
     fn zero_frame(&mut self, frame: Hfn) {
         self.frames[Self::index(frame)] = Content::Zero;
-        self.spent += ZERO_TICKS;
+        self.spend(ZERO_TICKS);
     }
     fn copy_frame(&mut self, from: Hfn, to: Hfn) {
+        self.spend(PASS_TICKS);
         self.frames[Self::index(to)] = self.frames[Self::index(from)].clone();
     }
     fn read(&self, from: Hpa, out: &mut [u8]) {
@@ -125,7 +150,7 @@ impl FrameMemory for FakeMemory {
         self.word(table.base().get() + index as u64 * 8)
     }
     fn store_entry(&mut self, table: Hfn, index: usize, value: u64) {
-        self.spent += ENTRY_TICKS;
+        self.spend(ENTRY_TICKS);
         self.write(
             Hpa::new(table.base().get() + index as u64 * 8),
             &value.to_le_bytes(),

@@ -85,10 +85,13 @@ pub struct Machine {
     pub console_ticks: u64,
     /// Whether extended page tables can map 1 GiB.
     pub has_huge_ept: bool,
+    /// Whether the processor logs which pages become dirty.
+    pub has_dirty_log: bool,
 }
 
 pub struct Report {
     pub outcome: Outcome,
+    pub guests: Vec<GuestConfig<'static>>,
     pub records: Vec<Value>,
     pub platform: FakePlatform,
     pub bundle_frames: std::ops::Range<u64>,
@@ -106,6 +109,7 @@ impl Machine {
             input: vec![],
             console_ticks: 0,
             has_huge_ept: true,
+            has_dirty_log: false,
         }
     }
 
@@ -146,6 +150,7 @@ impl Machine {
         damage(&mut bundle);
         let mut platform = FakePlatform::new(self.memory_bytes, self.programs);
         platform.has_huge_ept = self.has_huge_ept;
+        platform.has_dirty_log = self.has_dirty_log;
         platform.memory.write(Hpa::new(BUNDLE), &bundle);
         platform.input = self.input.into();
         platform.line.ticks_per_byte = self.console_ticks;
@@ -187,6 +192,7 @@ impl Machine {
         let bundle_frames = BUNDLE / 4096..(BUNDLE + bundle.len() as u64) / 4096;
         Report {
             outcome,
+            guests: self.config.guests.into_iter().collect(),
             records,
             platform,
             bundle_frames,
