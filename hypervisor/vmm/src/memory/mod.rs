@@ -249,7 +249,11 @@ impl<P: Platform> Host<P> {
             let done = match mapping.action(access) {
                 FaultAction::MapZero => self.map_zero(memory, gpa.gfn()),
                 FaultAction::MapUnique { largest } => self.map_fresh(memory, gpa.gfn(), spot, largest),
-                FaultAction::BreakShare => self.break_share(memory, spot),
+                FaultAction::BreakShare if self.part(memory, gpa.gfn()) => Ok(()),
+                FaultAction::BreakShare if self.is_on_record_as_shared(&mapping) => {
+                    Err(MemoryError::HostShort)
+                }
+                FaultAction::BreakShare => return Fault::Bug("a shared frame that is not on record"),
                 // Pages are frozen between two time slices only.
                 FaultAction::Thaw => return Fault::Bug("a page that was left frozen"),
                 FaultAction::Spurious => {

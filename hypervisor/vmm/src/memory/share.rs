@@ -3,7 +3,7 @@
 use super::{FaultKind, FixedTables, GuestMemory, Life, MemoryError};
 use crate::host::Host;
 use pleat_overcommit::ledger::Owner;
-use pleat_stage2::{Frozen, Page, Parted, Spot};
+use pleat_stage2::{Frozen, Mapping, Page, Parted};
 use pleat_types::{FrameMemory, Gfn, Hfn, Platform};
 
 impl GuestMemory {
@@ -24,8 +24,9 @@ impl<P: Platform> Host<P> {
         Ok(frozen)
     }
 
-    /// A guest writes to a page: if it shares its frame, it gets a copy, if there is a frame for one, or the frame when
-    /// nobody else has a share. Says whether that was it. This is the short way of [`Host::fault`].
+    /// A guest writes to a page: if that shares its frame, it gets a copy, or the frame when nobody else has a share any
+    /// more. The copy may take a frame of the reserve, which is there for it. Says whether the write can go on: not
+    /// where the page is something else, or there is no frame at all.
     #[inline]
     pub(super) fn part(&mut self, memory: &mut GuestMemory, gfn: Gfn) -> bool {
         let Life::Live(stage2) = &mut memory.life else {
@@ -35,13 +36,19 @@ impl<P: Platform> Host<P> {
         let mut tables = FixedTables(self.platform.memory());
         let mut kind = FaultKind::Broken;
         let parting = stage2.part(&mut tables, gfn, |tables, shared| {
-            if frames.sharers(shared) < 2 {
-                kind = FaultKind::BrokenInPlace;
-                return Some(Parted::Same);
+            match frames.sharers(shared) {
+                // A mistake of ours: what is mapped as shared is on record as something else.
+                0 => None,
+                1 => {
+                    kind = FaultKind::BrokenInPlace;
+                    Some(Parted::Same)
+                }
+                _ => {
+                    let copy = frames.allocate_relief(guest, gfn)?;
+                    tables.0.copy_frame(shared, copy.first());
+                    Some(Parted::Copy(copy))
+                }
             }
-            let copy = frames.allocate_relief(guest, gfn)?;
-            tables.0.copy_frame(shared, copy.first());
-            Some(Parted::Copy(copy))
         });
         let Some(parting) = parting else {
             return false;
@@ -57,41 +64,9 @@ impl<P: Platform> Host<P> {
         true
     }
 
-    /// A guest writes to a page that shares its frame: the last owner keeps it, others get a copy. A copy may take
-    /// a frame of the reserve, which is there for it.
-    pub(super) fn break_share(&mut self, memory: &mut GuestMemory, spot: Spot) -> Result<(), MemoryError> {
-        let Page::Shared(shared) = spot.mapping().page else {
-            return Err(MemoryError::Bug("breaking what is not shared"));
-        };
-        if self.frames.sharers(shared) == 1 {
-            return self.take_share(memory, spot);
-        }
-        let copy = self.frames.allocate_relief(memory.guest(), spot.gfn());
-        let copy = copy.ok_or(MemoryError::HostShort)?;
-        self.platform.memory().copy_frame(shared, copy.first());
-        match self.with_tables(memory, |stage2, tables| stage2.break_share_at(tables, spot, copy))? {
-            Ok(pending) => {
-                self.settle(pending);
-                memory.count(FaultKind::Broken);
-                Ok(())
-            }
-            Err(refused) => {
-                self.frames.release(refused.frame);
-                Err(refused.error.into())
-            }
-        }
-    }
-
-    /// The last page that shares a frame keeps it.
-    fn take_share(&mut self, memory: &mut GuestMemory, spot: Spot) -> Result<(), MemoryError> {
-        let share = self.with_tables(memory, |stage2, tables| stage2.take_share_at(tables, spot))??;
-        let owner = Owner {
-            guest: memory.guest(),
-            gfn: spot.gfn(),
-        };
-        self.frames.own_share(self.platform.memory(), share, owner);
-        memory.count(FaultKind::BrokenInPlace);
-        Ok(())
+    /// Whether the frame of a shared page is what it should be.
+    pub(super) fn is_on_record_as_shared(&self, mapping: &Mapping) -> bool {
+        matches!(mapping.page, Page::Shared(frame) if self.frames.sharers(frame) > 0)
     }
 
     /// The page that was first noted to share a frame; it may not any more, but its domain is that of all.
