@@ -16,6 +16,10 @@ const GROUP: usize = 32;
 const SPELL: u64 = 4;
 /// Of so many spells, one is busy.
 const BUSY_SPELLS: u64 = 3;
+/// Pages of a 2 MiB region.
+const REGION: usize = 512;
+/// Rounds for which a region keeps its mood.
+const MOOD_ROUNDS: u64 = 8;
 /// At the latest after so many rounds a page is filled, so that looking back ends.
 const FILL_ROUNDS: u64 = 64;
 /// Contents that all guests of the seed fill pages with.
@@ -57,6 +61,17 @@ pub(crate) enum How {
     Zeros,
 }
 
+/// What happens to a region of 2 MiB as a whole.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Mood {
+    /// Groups of pages are busy or calm.
+    Mixed,
+    /// Filled, with many duplicates, and left alone: a large mapping is worth splitting.
+    Calm,
+    /// All pages are unique and written all the time: small ones are worth one large mapping.
+    Hot,
+}
+
 /// The rules of a guest.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules {
@@ -71,6 +86,19 @@ pub(crate) struct Rules {
 impl Rules {
     pub(crate) fn action(&self, page: usize, round: u64) -> Action {
         let dice = mix(self.own ^ (page as u64) << 32 ^ round);
+        let is_first = round.is_multiple_of(MOOD_ROUNDS);
+        match (self.mood(page, round), dice % 16) {
+            (Mood::Calm, _) if is_first => Action::Fill(self.fill(dice)),
+            (Mood::Calm, _) => Action::Nothing,
+            (Mood::Hot, _) if is_first => Action::Fill(unique(dice)),
+            (Mood::Hot, 0) => Action::Fill(unique(dice)),
+            (Mood::Hot, 1..6) => Action::Burst(dice),
+            (Mood::Hot, _) => Action::Nothing,
+            (Mood::Mixed, _) => self.mixed(page, round, dice),
+        }
+    }
+
+    fn mixed(&self, page: usize, round: u64, dice: u64) -> Action {
         if (round + page as u64).is_multiple_of(FILL_ROUNDS) {
             return Action::Fill(self.fill(dice));
         }
@@ -85,11 +113,20 @@ impl Rules {
         }
     }
 
+    fn mood(&self, page: usize, round: u64) -> Mood {
+        let spell = (page / REGION) as u64 ^ (round / MOOD_ROUNDS) << 20;
+        match mix(self.own.rotate_left(21) ^ spell) % 5 {
+            0 => Mood::Hot,
+            1 => Mood::Calm,
+            _ => Mood::Mixed,
+        }
+    }
+
     fn fill(&self, dice: u64) -> Content {
         match dice >> 8 & 7 {
             0..2 => Content::Zero,
             2..6 => Content::common(self.seed, (dice >> 16) % COMMON_CONTENTS),
-            _ => Content::seeded(seed_of(&[dice])),
+            _ => unique(dice),
         }
     }
 
@@ -116,6 +153,10 @@ impl Rules {
             }
         })
     }
+}
+
+fn unique(dice: u64) -> Content {
+    Content::seeded(seed_of(&[dice]))
 }
 
 fn value(how: How, dice: u64) -> [u8; 32] {
