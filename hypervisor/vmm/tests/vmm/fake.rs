@@ -189,11 +189,12 @@ impl FakePlatform {
         let (here, behind) = found.split_at_mut(in_page(gpa, bytes));
         self.memory.read(Hpa::new(at), here);
         self.memory.read(Hpa::new(next), behind);
-        if let Some(wrong) = (0..bytes.len()).find(|index| found[*index] != bytes[*index]) {
-            let (wanted, found) = (bytes[wrong], found[wrong]);
+        if found != bytes {
+            let wrong = (0..bytes.len()).find(|index| found[*index] != bytes[*index]);
+            let wrong = wrong.expect("they differ");
             panic!(
-                "{} step {}: {found:#x} at {gpa:#x} + {wrong}, not {wanted:#x}",
-                vcpu.guest, vcpu.at
+                "{} step {}: {:#x} at {gpa:#x} + {wrong}, not {:#x}",
+                vcpu.guest, vcpu.at, found[wrong], bytes[wrong]
             );
         }
         vcpu.at += 1;
@@ -229,7 +230,8 @@ impl FakePlatform {
     }
 }
 
-fn page_of(word: u64) -> [u8; FRAME_SIZE] {
+/// A page full of this word.
+pub fn page_of(word: u64) -> [u8; FRAME_SIZE] {
     let mut page = [0; FRAME_SIZE];
     page.as_chunks_mut::<8>().0.fill(word.to_le_bytes());
     page

@@ -14,6 +14,8 @@ mod memory;
 mod merging;
 mod merging_breaks;
 mod merging_console;
+mod merging_large;
+mod merging_short;
 mod oracle;
 mod random;
 mod scenario;

@@ -1,6 +1,6 @@
 //! What a guest's memory must hold, from its program alone: compared byte by byte with what its tables map.
 
-use crate::fake::Op;
+use crate::fake::{Op, page_of};
 use crate::scenario::Report;
 use pleat_types::{FRAME_SIZE, FrameMemory, Hpa};
 use std::collections::HashMap;
@@ -21,9 +21,9 @@ impl Oracle {
         for step in steps {
             match step {
                 Op::Store(gpa, word) => oracle.store(*gpa, *word),
-                Op::StorePage(gpa, word) => (0..FRAME_SIZE as u64)
-                    .step_by(8)
-                    .for_each(|offset| oracle.store(gpa + offset, *word)),
+                Op::StorePage(gpa, word) => {
+                    oracle.pages.insert(gpa >> 12, Box::new(page_of(*word)));
+                }
                 Op::Jump(_) => panic!("the oracle knows no loops"),
                 _ => {}
             }
@@ -48,7 +48,9 @@ impl Oracle {
                 memory.read(Hpa::new(at), &mut found);
             }
             let wanted = self.pages.get(&(gpa >> 12)).unwrap_or(&zeros);
-            if let Some(wrong) = (0..FRAME_SIZE).find(|index| found[*index] != wanted[*index]) {
+            if found != **wanted {
+                let wrong = (0..FRAME_SIZE).find(|index| found[*index] != wanted[*index]);
+                let wrong = wrong.expect("they differ");
                 let (found, wanted) = (found[wrong], wanted[wrong]);
                 panic!("guest `{name}`: {found:#x} at {gpa:#x} + {wrong}, not {wanted:#x}");
             }
