@@ -35,6 +35,15 @@ impl Audit {
     }
 }
 
+/// How deep an audit looks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Depth {
+    /// Every record and every entry of every table.
+    Records,
+    /// The lists of sharers, too, element by element: takes several times as long.
+    Lists,
+}
+
 /// Frames that guests hold, by class.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Holdings {
@@ -48,18 +57,18 @@ pub(crate) struct Holdings {
 
 impl<P: Platform> Hypervisor<P> {
     /// Looks at every frame and every entry of every table.
-    pub(crate) fn audit(&mut self) -> Audit {
+    pub(crate) fn audit(&mut self, depth: Depth) -> Audit {
         let mut audit = Audit::default();
         let mut all = Holdings::default();
         for slot in self.slots.iter() {
-            let held = self.host.audit_guest(&slot.guest, &mut audit);
+            let held = self.host.audit_guest(&slot.guest, depth, &mut audit);
             all.owned += held.owned;
             all.tables += held.tables;
             all.vcpus += held.vcpus;
             all.shares += held.shares;
             all.weight = all.weight.wrapping_add(held.weight);
         }
-        self.host.audit_ledger(all, &mut audit);
+        self.host.audit_ledger(all, depth, &mut audit);
         audit
     }
 }
@@ -72,11 +81,11 @@ pub(crate) const fn weigh(frame: Hfn) -> u64 {
 }
 
 impl<P: Platform> Host<P> {
-    fn audit_guest(&mut self, guest: &Guest, audit: &mut Audit) -> Holdings {
+    fn audit_guest(&mut self, guest: &Guest, depth: Depth, audit: &mut Audit) -> Holdings {
         let name = guest.config.name;
         let counters = guest.memory.counters();
         let mut weight = 0;
-        match self.take_inventory(&guest.memory) {
+        match self.take_inventory(&guest.memory, depth) {
             Ok(None) => {}
             Ok(Some(found)) if found.counted != counters => {
                 audit.find(format_args!(
@@ -109,9 +118,9 @@ impl<P: Platform> Host<P> {
         held
     }
 
-    fn audit_ledger(&mut self, held: Holdings, audit: &mut Audit) {
+    fn audit_ledger(&mut self, held: Holdings, depth: Depth, audit: &mut Audit) {
         let counts = self.frames.counts();
-        if let Err(corruption) = self.frames.audit(self.platform.memory()) {
+        if let Err(corruption) = self.frames.audit(self.platform.memory(), depth) {
             audit.find(format_args!("ledger: {corruption}"));
         }
         if counts.sum() != counts.total {

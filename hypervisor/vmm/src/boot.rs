@@ -15,7 +15,7 @@ use pleat_bundle::config::{MAX_GUESTS, MergeConfig, RunConfig};
 use pleat_bundle::{BundleError, Header, PAGE_SIZE, SectionKind};
 use pleat_devices::cpuid::CpuidPolicy;
 use pleat_overcommit::ledger::{FrameRecord, Region};
-use pleat_overcommit::merge::Pace;
+use pleat_overcommit::merge::{Pace, Pressure};
 use pleat_types::{FRAME_SIZE, FrameMemory, Hpa, Platform, Tsc, Vcpu};
 
 /// The largest configuration record.
@@ -165,7 +165,6 @@ impl<P: Platform> Hypervisor<P> {
             slice,
             reset,
             release_next: 0,
-            short_since: None,
             has_quit: false,
             merger,
         })
@@ -188,6 +187,7 @@ fn new_host<P: Platform>(platform: P, frames: FramePool, config: &'static RunCon
         wants_attention: false,
         attached: None,
         shows_output: config.is_interactive,
+        pressure: Pressure::High,
         failures: ArrayVec::new(),
         failures_unlisted: 0,
         first_entry: None,

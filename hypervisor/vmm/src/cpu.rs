@@ -8,6 +8,7 @@ use crate::guest::{Guest, Life};
 use crate::host::Host;
 use crate::stop::Stop;
 use pleat_devices::Pending;
+use pleat_overcommit::ledger::Purpose;
 use pleat_types::{Event, Injection, Platform, Tsc, Vcpu};
 
 /// What an exit leads to. [`Cpu::run`] applies it; handlers do not.
@@ -20,8 +21,8 @@ pub(crate) enum Resume {
     Retry,
     /// The instruction raises this.
     Inject(Event),
-    /// The same instruction again once host memory is free.
-    Park,
+    /// The same instruction again once host memory is free for this.
+    Park(Purpose),
     /// The instruction is done; others may run first.
     Yield,
     /// HLT with interrupts on: the instruction is done, the next interrupt goes on behind it.
@@ -44,8 +45,8 @@ pub(crate) enum Pause {
     Yielded,
     /// It waits for an interrupt.
     Waiting,
-    /// It waits for host memory.
-    Parked,
+    /// It waits for host memory for this.
+    Parked(Purpose),
     /// It wants a reset.
     Reboot,
     /// It ended.
@@ -89,7 +90,7 @@ impl<P: Platform> Cpu<'_, P> {
     fn leave(&mut self, resume: Resume) -> Option<Pause> {
         match resume {
             Resume::Next | Resume::Retry | Resume::Inject(_) => None,
-            Resume::Park => Some(Pause::Parked),
+            Resume::Park(purpose) => Some(Pause::Parked(purpose)),
             Resume::Yield => {
                 self.vcpu.advance();
                 Some(Pause::Yielded)

@@ -117,7 +117,7 @@ impl<P: Platform> Cpu<'_, P> {
         match self.host.guest_fault(&mut self.guest.memory, gpa, access) {
             // Unfinished: it faults again where it is, unless its time is over.
             Fault::Backed | Fault::Unfinished => Resume::Retry,
-            Fault::HostShort => Resume::Park,
+            Fault::HostShort(purpose) => Resume::Park(purpose),
             Fault::Device => Resume::Stop(Stop::NoDeviceThere(gpa, access)),
             Fault::Hole => Resume::Stop(Stop::NoMemoryThere(gpa, access)),
             Fault::Bug(place) => Resume::Stop(Stop::Bug(place, gpa.get())),

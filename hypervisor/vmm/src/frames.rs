@@ -1,6 +1,6 @@
 //! The host's frames, as guests use them.
 
-use crate::audit::{Holdings, weigh};
+use crate::audit::{Depth, Holdings, weigh};
 use pleat_overcommit::ledger::{
     Bug, Corruption, Counts, Error, FrameRecord, FrameState, Key, Ledger, Owner, Purpose, Region,
 };
@@ -22,12 +22,13 @@ pub struct BootRegion {
 /// Of all frames so many go to the reserve for breaking shares, at the most.
 const RESERVE_PART: u64 = 256;
 
-/// How little memory there was when it was not enough. What counts is how much there is, not that some was given
-/// back: a fault that fails gives back what it had taken, and two guests would wake each other for ever.
+/// What memory was wanted for, and how much there was for that, which was not enough. What counts is how much there
+/// is, not that some was given back: a fault that fails gives back what it had taken, and two guests would wake each
+/// other for ever.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Shortage {
-    free: u64,
-    reserve: u64,
+    purpose: Purpose,
+    too_few: u64,
 }
 
 /// The ledger, and what happened to it.
@@ -37,7 +38,6 @@ pub(crate) struct FramePool {
     zero: Hfn,
     /// Where frames are found by their content.
     index: Index,
-    reserve: u64,
     /// Operations that the ledger refused: bugs, which the audit reports.
     refused: u64,
 }
@@ -65,7 +65,6 @@ impl FramePool {
             ledger,
             zero,
             index,
-            reserve: 0,
             refused: 0,
         })
     }
@@ -85,25 +84,33 @@ impl FramePool {
         self.ledger.available()
     }
 
-    /// How little there is now.
-    pub(crate) const fn shortage(&self) -> Shortage {
+    /// Frames that there are for this.
+    const fn open_to(&self, purpose: Purpose) -> u64 {
+        match purpose {
+            Purpose::Demand => self.ledger.available(),
+            Purpose::Relief => self.ledger.counts().free,
+        }
+    }
+
+    /// How little there is now for this.
+    pub(crate) const fn shortage(&self, purpose: Purpose) -> Shortage {
         Shortage {
-            free: self.ledger.counts().free,
-            reserve: self.reserve,
+            purpose,
+            too_few: self.open_to(purpose),
         }
     }
 
     /// Whether who found too little then may find enough now.
     pub(crate) const fn is_better_than(&self, then: Shortage) -> bool {
-        self.ledger.counts().free > then.free || self.reserve < then.reserve
+        self.open_to(then.purpose) > then.too_few
     }
 
-    /// Keeps as many frames for breaking shares as there are shares to break, up to a limit.
-    pub(crate) fn adjust_reserve(&mut self) {
+    /// Keeps as many frames as there are merged pages that can be written, those that map the zero frame among them,
+    /// up to a limit.
+    pub(crate) fn adjust_reserve(&mut self, zero_pages: u64) {
         let counts = self.ledger.counts();
-        let saved = self.ledger.shares().saturating_sub(counts.shared);
-        self.reserve = saved.min(counts.total / RESERVE_PART);
-        self.ledger.set_reserve(self.reserve);
+        let saved = self.ledger.shares().saturating_sub(counts.shared) + zero_pages;
+        self.ledger.set_reserve(saved.min(counts.total / RESERVE_PART));
     }
 
     /// A frame for a page; its content is old.
@@ -231,7 +238,6 @@ impl FramePool {
 
     /// Lets a frame be found by its key.
     pub(crate) fn index(&mut self, frame: Hfn, key: Key) -> Inserted {
-        self.index.remove(&mut self.ledger, frame);
         self.index.insert(&mut self.ledger, frame, key)
     }
 
@@ -321,10 +327,13 @@ impl FramePool {
         held
     }
 
-    /// What the ledger says about itself, the lists of sharers included.
-    pub(crate) fn audit<M: FrameMemory>(&self, memory: &M) -> Result<(), Corruption> {
+    /// What the ledger says about itself.
+    pub(crate) fn audit<M: FrameMemory>(&self, memory: &M, depth: Depth) -> Result<(), Corruption> {
         self.ledger.audit()?;
-        self.ledger.audit_lists(memory)
+        match depth {
+            Depth::Records => Ok(()),
+            Depth::Lists => self.ledger.audit_lists(memory),
+        }
     }
 
     /// Operations that the ledger refused.
@@ -338,8 +347,15 @@ impl FramePool {
     }
 
     /// Whether the ledger has on record what a guest's tables hold.
-    pub(crate) fn is_on_record<M: FrameMemory>(&self, memory: &M, guest: GuestId, held: Held) -> bool {
+    pub(crate) fn is_on_record<M: FrameMemory>(
+        &self,
+        memory: &M,
+        guest: GuestId,
+        held: Held,
+        depth: Depth,
+    ) -> bool {
         match held {
+            Held::Share { frame, .. } if depth == Depth::Records => self.ledger.sharers(frame) > 0,
             Held::Share { gfn, frame } => self.is_sharer(memory, frame, Owner { guest, gfn }),
             Held::Table(table) => self.ledger.state(table) == FrameState::Table(guest),
             Held::Page { gfn, frame, size } => {

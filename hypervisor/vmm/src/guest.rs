@@ -72,6 +72,8 @@ pub(crate) struct Guest {
     pub(crate) board: Board,
     /// The frames of the virtual processor.
     pub(crate) vcpu_frames: ArrayVec<Hfn, VCPU_FRAMES_MAX>,
+    /// Since when it has waited for host memory, and how many faults had ended well by then.
+    pub(crate) short: Option<(Tsc, u64)>,
     /// The guest's TSC minus the host's, as the virtual processor has it.
     pub(crate) tsc_offset: u64,
     pub(crate) xcr0: u64,
@@ -164,6 +166,30 @@ impl Guest {
     /// Its own clock at this host time.
     pub(crate) fn guest_time(&self, now: Tsc) -> Tsc {
         Tsc(now.0.wrapping_add(self.tsc_offset))
+    }
+
+    /// It has to wait for host memory. If no fault of its has ended well since it waited before, that is one wait.
+    pub(crate) fn note_shortage(&mut self, now: Tsc) {
+        let backed = self.memory.backed();
+        self.short = self
+            .short
+            .filter(|(_, before)| *before == backed)
+            .or(Some((now, backed)));
+    }
+
+    /// Since when it has waited for host memory, if it does.
+    pub(crate) fn short_since(&self) -> Option<Tsc> {
+        self.short
+            .filter(|_| self.waits_for_memory())
+            .map(|(since, _)| since)
+    }
+
+    /// If it waits for host memory, its wait begins now.
+    pub(crate) fn renew_patience(&mut self, now: Tsc) {
+        self.short = None;
+        if self.waits_for_memory() {
+            self.note_shortage(now);
+        }
     }
 
     /// Takes what the processor has logged as newly written.

@@ -148,6 +148,7 @@ impl<P: Platform> Host<P> {
             memory,
             board: self.new_board(),
             vcpu_frames: ArrayVec::new(),
+            short: None,
             tsc_offset: 0,
             xcr0: XCR0_AT_RESET,
             has_news: true,

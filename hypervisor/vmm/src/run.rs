@@ -1,5 +1,6 @@
 //! The run loop: what happens between two time slices.
 
+use crate::audit::Depth;
 use crate::boot::{Slot, Storage};
 use crate::console::Editor;
 use crate::cpu::{Cpu, Pause};
@@ -9,6 +10,7 @@ use crate::images::Images;
 use crate::merge::{Merger, Progress};
 use crate::scheduler::Scheduler;
 use crate::script::Script;
+use crate::statistics::pressure_after;
 use arrayvec::ArrayVec;
 use pleat_bundle::config::{MAX_GUESTS, RunConfig};
 use pleat_types::{Platform, Tsc};
@@ -18,7 +20,8 @@ const CONSOLE_POLL_US: u64 = 10_000;
 /// Between two time slices this fraction of one is spent on taking ended guests down, beside one batch: how
 /// many tables an ended guest has made must not matter to the others.
 const RELEASE_PART: u64 = 4;
-/// Between two time slices at most this fraction of one is spent on merging, however large its budget is.
+/// Between two time slices at most this fraction of one is spent on merging, and of the time since it was done last,
+/// however large its budget is.
 pub(crate) const MERGE_PART: u64 = 4;
 /// A guest that wakes leaves the runner at least this fraction of a slice: 100 µs of the usual one, so that
 /// timers of many guests cannot cut it to pieces.
@@ -65,8 +68,6 @@ pub struct Hypervisor<P: Platform> {
     pub(crate) reset: Tsc,
     /// The guest that is taken down next, if it has ended.
     pub(crate) release_next: usize,
-    /// Since when there is a guest that waits for host memory.
-    pub(crate) short_since: Option<Tsc>,
     /// A person or a script ended the run.
     pub(crate) has_quit: bool,
     /// The scanner for equal pages.
@@ -86,14 +87,16 @@ impl<P: Platform> Hypervisor<P> {
             if self.is_over(now) {
                 return self.finish();
             }
+            self.take_stock();
             self.wake_guests(now);
             if let Some((victim, stop)) = self.relieve_shortage(now) {
                 self.end(victim, stop);
+                self.renew_patience(now);
                 continue;
             }
             match self.scheduler.pick() {
                 Some(index) => {
-                    let _ = self.merge_for(Tsc(self.slice.0 / MERGE_PART));
+                    self.merge_between_slices();
                     self.run_slice(index);
                 }
                 None => self.wait_for_something(now),
@@ -153,8 +156,9 @@ impl<P: Platform> Hypervisor<P> {
                 guest.life = Life::Waiting;
                 self.scheduler.wait(index);
             }
-            Pause::Parked => {
-                guest.life = Life::Parked(self.host.frames.shortage());
+            Pause::Parked(purpose) => {
+                guest.life = Life::Parked(self.host.frames.shortage(purpose));
+                guest.note_shortage(self.host.platform.now());
                 self.scheduler.wait(index);
             }
             Pause::Reboot => self.reboot(index),
@@ -198,6 +202,13 @@ impl<P: Platform> Hypervisor<P> {
         }
     }
 
+    /// How much memory there is, and how much of it has to be kept back.
+    fn take_stock(&mut self) {
+        let zero_pages = self.guests().map(|guest| guest.memory.counters().zero).sum();
+        self.host.frames.adjust_reserve(zero_pages);
+        self.host.pressure = pressure_after(self.host.pressure, self.host.frames.counts());
+    }
+
     /// Guests whose interrupt has come, or for which there is memory again, can run.
     fn wake_guests(&mut self, now: Tsc) {
         let cost = self.host.micros(WAKE_COST_US);
@@ -215,9 +226,6 @@ impl<P: Platform> Hypervisor<P> {
                 Life::Running | Life::Ended(_) => false,
             };
             if is_awake {
-                if guest.waits_for_memory() {
-                    self.short_since = None;
-                }
                 guest.life = Life::Running;
                 if !guest.is_paused {
                     self.scheduler.wake(index);
@@ -247,7 +255,7 @@ impl<P: Platform> Hypervisor<P> {
             return;
         }
         let poll = now.after(self.host.micros(CONSOLE_POLL_US));
-        let wake_up = wake_up.min(self.end_of_patience()).min(self.next_look());
+        let wake_up = wake_up.min(self.end_of_patience()).min(self.next_look(now));
         self.host.platform.idle(wake_up.min(poll));
     }
 
@@ -303,7 +311,7 @@ impl<P: Platform> Hypervisor<P> {
         if !self.config.is_interactive {
             self.fail_missing_events();
         }
-        let audit = self.audit();
+        let audit = self.audit(Depth::Lists);
         if !audit.is_clean() {
             self.host.fail(format_args!("audit: {}", audit.text()));
         }

@@ -1,7 +1,8 @@
 //! What happens when the host has no frame for a fault.
 //!
-//! The guest waits (see [`crate::memory`]). Others can end and so free frames, so it waits for as long as
-//! one of them can go on; but not without limit, for a neighbour that merely spins frees nothing.
+//! The guest waits (see [`crate::memory`]). Others can end and so free frames, and merging can find equal pages, for
+//! which it does not ask for its budget then. So the guest waits for as long as one of the others can go on or there
+//! are pages to merge; but not without limit, for a neighbour that merely spins frees nothing.
 
 use crate::boot::Slot;
 use crate::guest::{Guest, Life};
@@ -14,31 +15,39 @@ use pleat_types::{Platform, Tsc};
 pub(crate) const PATIENCE_US: u64 = 10_000_000;
 
 impl<P: Platform> Hypervisor<P> {
-    /// Keeps note of how long guests have waited for memory. When that has to end: who is stopped, and why.
+    /// Whether guests have waited for memory for long enough: then who is stopped, and why.
     pub(crate) fn relieve_shortage(&mut self, now: Tsc) -> Option<(usize, Stop)> {
-        let Some(victim) = self.victim() else {
-            self.short_since = None;
-            return None;
-        };
-        let waited = now.since(*self.short_since.get_or_insert(now));
+        let victim = self.victim()?;
         if self.slots.iter().any(|slot| slot.guest.memory.is_dying()) {
             return None;
         }
+        let since = self.guests().filter_map(Guest::short_since).min();
+        let waited = now.since(since.unwrap_or(now));
         if waited >= self.host.micros(PATIENCE_US) {
             let ticks = u128::from(waited.0) * 1000 / u128::from(self.host.tsc_hz.max(1));
             let millis = u64::try_from(ticks).unwrap_or(u64::MAX);
             return Some((victim, Stop::HostShort(millis)));
         }
-        // Who runs, or will be woken by its timer, may end and free its memory.
+        // Who runs, or will be woken by its timer, may end and free its memory; and equal pages that have not been
+        // merged yet may free some.
         let is_running = |guest: &Guest| guest.life == Life::Running && !guest.is_paused;
         let can_go_on = |slot: &Slot<P::Vcpu>| is_running(&slot.guest) || slot.wake_up() != Tsc::NEVER;
-        (!self.slots.iter().any(can_go_on)).then_some((victim, Stop::HostStuck))
+        let can_go_on = self.slots.iter().any(can_go_on) || self.has_pages_to_merge();
+        (!can_go_on).then_some((victim, Stop::HostStuck))
+    }
+
+    /// One guest was stopped for the others: these begin to wait anew.
+    pub(crate) fn renew_patience(&mut self, now: Tsc) {
+        for slot in self.slots.iter_mut() {
+            slot.guest.renew_patience(now);
+        }
     }
 
     /// When somebody is stopped for want of memory, if nothing else happens.
     pub(crate) fn end_of_patience(&self) -> Tsc {
         let patience = self.host.micros(PATIENCE_US);
-        self.short_since.map_or(Tsc::NEVER, |since| since.after(patience))
+        let since = self.guests().filter_map(Guest::short_since).min();
+        since.map_or(Tsc::NEVER, |since| since.after(patience))
     }
 
     /// Of the guests that wait for memory, the one with the lowest weight, the last among equals.

@@ -152,6 +152,7 @@ impl Pace {
     pub fn spend(&mut self, ticks: u64) {
         self.is_idle &= ticks == 0;
         self.ticks = self.ticks.saturating_sub_unsigned(ticks);
+        self.limit();
     }
 
     /// Once in an epoch: how much memory there is, how many pages were hashed and how many frames that
@@ -184,9 +185,9 @@ impl Pace {
         self.fixed.unwrap_or(self.advised)
     }
 
-    /// The bucket holds no more than its depth.
+    /// The bucket holds no more than its depth, and owes no more: a long step is not to keep merging away for seconds.
     fn limit(&mut self) {
-        let depth = self.working_rate() / DEPTH;
-        self.ticks = self.ticks.min(i64::try_from(depth).unwrap_or(i64::MAX));
+        let depth = i64::try_from(self.working_rate() / DEPTH).unwrap_or(i64::MAX);
+        self.ticks = self.ticks.clamp(-depth, depth);
     }
 }

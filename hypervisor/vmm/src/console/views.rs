@@ -1,9 +1,10 @@
 //! The tables that commands show.
 
+use crate::audit::Depth;
 use crate::guest::Guest;
 use crate::memory::FAULT_NAMES;
 use crate::run::Hypervisor;
-use crate::statistics::host_state;
+use crate::statistics::state_name;
 use core::fmt;
 use pleat_types::{Exit, FRAME_SIZE, LARGE_FRAMES, PageSize, Platform};
 
@@ -69,7 +70,7 @@ impl<P: Platform> Hypervisor<P> {
             "host memory: {} in {} frames, state {}",
             Size(counts.total),
             counts.total,
-            host_state(&counts)
+            state_name(self.host.pressure)
         ));
         let rows = [
             ("free", counts.free),
@@ -93,7 +94,7 @@ impl<P: Platform> Hypervisor<P> {
             Size(promised),
             Size(counts.total - counts.free.min(counts.total))
         ));
-        let audit = self.audit();
+        let audit = self.audit(Depth::Records);
         let outcome = self.outcome();
         self.send_statistics(outcome, &audit);
     }
@@ -105,7 +106,7 @@ impl<P: Platform> Hypervisor<P> {
             counts.free, counts.guests, counts.shared, counts.tables, counts.vcpus, counts.bundle, counts.image,
             counts.metadata, counts.lists, counts.zero, counts.sum(), counts.total
         ));
-        let audit = self.audit();
+        let audit = self.audit(Depth::Lists);
         self.host.say(format_args!("audit: {}", audit.text()));
     }
 

@@ -58,10 +58,13 @@ impl<P: Platform> Host<P> {
     }
 
     fn writable_frame(&mut self, memory: &mut GuestMemory, at: Gpa) -> Result<Hfn, MemoryError> {
+        if let Page::Unique(frame) = self.lookup(memory, at.gfn())?.page {
+            return Ok(frame);
+        }
         match self.fault(memory, at, Access::Write) {
             Fault::Backed => {}
             Fault::Unfinished => return Err(MemoryError::Bug("a copy that backs 1 GiB")),
-            Fault::HostShort => return Err(MemoryError::HostShort),
+            Fault::HostShort(_) => return Err(MemoryError::HostShort),
             Fault::Hole | Fault::Device => return Err(MemoryError::Hole(at)),
             Fault::Bug(place) => return Err(MemoryError::Bug(place)),
         }

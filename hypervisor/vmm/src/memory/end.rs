@@ -1,7 +1,7 @@
 //! Giving a guest's memory back, and looking whether all of it is accounted for.
 
 use super::{GuestMemory, Life, MemoryError};
-use crate::audit::weigh;
+use crate::audit::{Depth, weigh};
 use crate::frames::Tables;
 use crate::host::Host;
 use core::mem;
@@ -60,7 +60,11 @@ impl<P: Platform> Host<P> {
 
     /// Counts a guest's pages again by a walk, and compares each frame with the ledger. `None` when it
     /// has no tables.
-    pub(crate) fn take_inventory(&mut self, memory: &GuestMemory) -> Result<Option<Inventory>, MemoryError> {
+    pub(crate) fn take_inventory(
+        &mut self,
+        memory: &GuestMemory,
+        depth: Depth,
+    ) -> Result<Option<Inventory>, MemoryError> {
         let Some(stage2) = memory.stage2() else {
             return Ok(None);
         };
@@ -74,7 +78,7 @@ impl<P: Platform> Host<P> {
         let (mut disputed, mut weight) = (0, 0_u64);
         let counted = stage2
             .inventory(&tables, |held| {
-                disputed += u64::from(!tables.frames.is_on_record(tables.memory, guest, held));
+                disputed += u64::from(!tables.frames.is_on_record(tables.memory, guest, held, depth));
                 if let Held::Share { frame, .. } = held {
                     weight = weight.wrapping_add(weigh(frame));
                 }

@@ -8,6 +8,7 @@
 use super::{Fault, FaultKind, GuestMemory, MemoryError};
 use crate::host::Host;
 use pleat_bundle::config::Pages;
+use pleat_overcommit::ledger::Purpose;
 use pleat_stage2::{Error, Mapping, Page};
 use pleat_types::{Access, FrameMemory, Gfn, Gpa, Hfn, OwnedFrame, PageSize, Platform};
 
@@ -67,7 +68,7 @@ impl<P: Platform> Host<P> {
         memory.count(FaultKind::HugeUnfinished);
         match self.continue_huge(memory) {
             Ok(()) => Fault::Unfinished,
-            Err(MemoryError::HostShort) => Fault::HostShort,
+            Err(MemoryError::HostShort) => Fault::HostShort(Purpose::Demand),
             Err(MemoryError::Hole(_)) => Fault::Hole,
             Err(MemoryError::Bug(place)) => Fault::Bug(place),
         }

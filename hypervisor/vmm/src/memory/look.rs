@@ -24,6 +24,8 @@ pub(crate) struct Look {
     pub(crate) ran: Tsc,
     /// How scarce memory was when the look began.
     pub(crate) state: Pressure,
+    /// How many 2 MiB mappings, of all guests, had been split when it began.
+    pub(crate) splits: u64,
 }
 
 impl Look {
@@ -38,6 +40,7 @@ impl Look {
             volatile: 0,
             ran: Tsc(0),
             state: Pressure::High,
+            splits: 0,
         }
     }
 

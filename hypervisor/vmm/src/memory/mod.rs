@@ -87,8 +87,8 @@ pub(crate) enum Fault {
     Backed,
     /// A part of the work is done: the same access again does the next part.
     Unfinished,
-    /// No frame is free; nothing has changed.
-    HostShort,
+    /// No frame is free for this; nothing has changed.
+    HostShort(Purpose),
     /// The guest has nothing there.
     Hole,
     /// A device in memory would be there.
@@ -119,6 +119,30 @@ impl From<Error> for MemoryError {
         match error {
             Error::HostShort => Self::HostShort,
             Error::Bug(_) => Self::Bug("extended page tables"),
+        }
+    }
+}
+
+/// What a first write to a page is counted as.
+fn fresh_kind(mapping: &Mapping) -> FaultKind {
+    if mapping.page == Page::Zero {
+        FaultKind::ZeroBroken
+    } else {
+        FaultKind::Unique
+    }
+}
+
+/// What a write to a page needs a frame for.
+trait Need {
+    /// To end a share, that in the zero frame too, or to have more.
+    fn purpose_of_write(&self) -> Purpose;
+}
+
+impl Need for Mapping {
+    fn purpose_of_write(&self) -> Purpose {
+        match self.page {
+            Page::Zero | Page::Shared(_) => Purpose::Relief,
+            _ => Purpose::Demand,
         }
     }
 }
@@ -179,6 +203,11 @@ impl GuestMemory {
     /// Faults by kind, as [`FAULT_NAMES`] names them.
     pub(crate) const fn faults(&self) -> &[u64; FAULT_NAMES.len()] {
         &self.faults
+    }
+
+    /// Faults that have ended well.
+    pub(crate) fn backed(&self) -> u64 {
+        self.faults.iter().sum::<u64>() - self.faults[FaultKind::Waited as usize]
     }
 
     /// Shares that writes have ended.
@@ -272,7 +301,7 @@ impl<P: Platform> Host<P> {
                 Ok(()) => Fault::Backed,
                 Err(MemoryError::HostShort) => {
                     memory.count(FaultKind::Waited);
-                    Fault::HostShort
+                    Fault::HostShort(mapping.purpose_of_write())
                 }
                 Err(MemoryError::Hole(_)) => Fault::Hole,
                 Err(MemoryError::Bug(place)) => Fault::Bug(place),
@@ -335,16 +364,14 @@ impl<P: Platform> Host<P> {
         if is_large_wanted && self.map_fresh_large(memory, gfn.large_base())? {
             return Ok(());
         }
-        let frame = self
-            .frames
-            .allocate_page(memory.guest, gfn)
-            .ok_or(MemoryError::HostShort)?;
-        self.platform.memory().zero_frame(frame.first());
-        let kind = if spot.mapping().page == Page::Zero {
-            FaultKind::ZeroBroken
-        } else {
-            FaultKind::Unique
+        let (guest, kind) = (memory.guest, fresh_kind(spot.mapping()));
+        let frame = match kind {
+            // It may have given a frame back for that.
+            FaultKind::ZeroBroken => self.frames.allocate_relief(guest, gfn),
+            _ => self.frames.allocate_page(guest, gfn),
         };
+        let frame = frame.ok_or(MemoryError::HostShort)?;
+        self.platform.memory().zero_frame(frame.first());
         let mapped = self.with_tables(memory, |stage2, tables| stage2.map_unique_at(tables, spot, frame))?;
         self.settle_mapped(mapped)?;
         memory.count(kind);

@@ -13,6 +13,8 @@ const BITS: u64 = WORDS as u64 * 64;
 #[derive(Clone, Debug)]
 pub(crate) struct Regions {
     words: [u64; WORDS],
+    /// Which words are not zero.
+    summary: u64,
     /// A region has 2^this frames.
     shift: u32,
     /// The page after the guest's last one.
@@ -28,6 +30,7 @@ impl Regions {
         }
         Self {
             words: [0; WORDS],
+            summary: 0,
             shift,
             end,
         }
@@ -39,26 +42,32 @@ impl Regions {
     }
 
     /// Whether there is none.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.words.iter().all(|word| *word == 0)
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.summary == 0
     }
 
     /// Adds the region that holds this page. A page beyond the end belongs to nobody.
     pub(crate) fn add(&mut self, gfn: Gfn) {
         let bit = gfn.get() >> self.shift;
-        if let Some(word) = usize::try_from(bit / 64)
-            .ok()
-            .and_then(|word| self.words.get_mut(word))
-        {
-            *word |= 1 << (bit % 64);
+        if bit < BITS {
+            let (word, within) = place(bit);
+            self.words[word] |= within;
+            self.summary |= 1 << word;
         }
     }
 
     /// Takes the first region out: its first page and the page after its last one.
     pub(crate) fn take_first(&mut self) -> Option<(Gfn, Gfn)> {
-        let (number, word) = (0..).zip(&mut self.words).find(|(_, word)| **word != 0)?;
+        let number = u64::from(self.summary.trailing_zeros());
+        let word = self
+            .words
+            .get_mut(place(number * 64).0)
+            .filter(|_| self.summary != 0)?;
         let bit = number * 64 + u64::from(word.trailing_zeros());
         *word &= *word - 1;
+        if *word == 0 {
+            self.summary &= self.summary - 1;
+        }
         let first = bit << self.shift;
         let end = (first + (1 << self.shift)).min(self.end.get());
         Some((Gfn::new(first), Gfn::new(end)))
@@ -69,7 +78,14 @@ impl Regions {
         for (word, more) in self.words.iter_mut().zip(&mut other.words) {
             *word |= core::mem::take(more);
         }
+        self.summary |= core::mem::take(&mut other.summary);
     }
+}
+
+/// The word that holds a bit, and the bit in it.
+#[allow(clippy::cast_possible_truncation)] // below WORDS
+const fn place(bit: u64) -> (usize, u64) {
+    ((bit / 64) as usize % WORDS, 1 << (bit % 64))
 }
 
 #[cfg(test)]

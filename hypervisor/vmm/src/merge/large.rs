@@ -26,7 +26,7 @@ impl<P: Platform> Scanner<'_, P> {
     ) -> Result<(), MemoryError> {
         let slot = &self.slots[index];
         let mapping = self.host.lookup(&slot.guest.memory, gfn)?;
-        let (Page::Unique(first), Level::Two) = (mapping.page, mapping.level) else {
+        let (Page::Unique(first), Level::Two, false) = (mapping.page, mapping.level, mapping.dirty) else {
             return Ok(());
         };
         let percent = self.sample(index, gfn, first);

@@ -2,12 +2,15 @@
 
 use super::Merger;
 use crate::boot::Slot;
+use crate::guest::Guest;
 use crate::host::Host;
 use crate::memory::{FixedTables, MemoryError};
 use crate::run::{Hypervisor, MERGE_PART};
-use crate::statistics::pressure;
 use pleat_overcommit::merge::{Pressure, calm};
 use pleat_types::{Gfn, Platform, Tsc};
+
+/// How long a budget that is used up is left to fill, in microseconds.
+const REFILL_US: u64 = 1000;
 
 /// The scanner at work: what it works with, for one step.
 pub(crate) struct Scanner<'a, P: Platform> {
@@ -27,61 +30,84 @@ pub(crate) enum Progress {
 }
 
 impl<P: Platform> Hypervisor<P> {
-    /// Merges for as long as the budget lasts, at most `most` ticks. Says whether something was done.
-    pub(crate) fn merge_for(&mut self, most: Tsc) -> Progress {
-        if !self.merger.is_on {
-            return Progress::Idle;
-        }
+    /// Merges between two time slices, as long as the budget lasts: for a part of a slice at most, and of the time since
+    /// it was done last. While somebody waits for memory nothing is more urgent than that, and no budget counts.
+    pub(crate) fn merge_between_slices(&mut self) {
         let start = self.host.platform.now();
-        let state = pressure(self.host.frames.counts());
-        let budget = match state {
-            // Somebody waits for memory: nothing is more urgent.
-            _ if self.guests().any(crate::guest::Guest::waits_for_memory) => most.0,
-            _ => self.merger.pace.budget(start).min(most.0),
+        let part = |span: Tsc| Tsc(span.0 / MERGE_PART);
+        let most = part(self.slice).min(part(start.since(self.merger.ended)));
+        if self.merger.is_resting() {
+            return;
+        }
+        if self.guests().any(Guest::waits_for_memory) {
+            let _ = self.merge_until(start, start.after(most));
+            return;
+        }
+        let budget = self.merger.pace.budget(start).min(most.0);
+        if budget > 0 && self.merge_until(start, start.after(Tsc(budget))) == Progress::Worked {
+            let used = self.merger.ended.since(start);
+            self.merger.pace.spend(used.0);
+        }
+    }
+
+    /// No guest can run: merging costs nobody anything, unless the operator has set a pace.
+    pub(crate) fn merge_in_idle_time(&mut self) -> Progress {
+        let start = self.host.platform.now();
+        let most = self.slice.0 / MERGE_PART;
+        let is_free = !self.merger.pace.is_fixed() || self.guests().any(Guest::waits_for_memory);
+        let budget = if is_free {
+            most
+        } else {
+            self.merger.pace.budget(start).min(most)
         };
-        if budget == 0 {
+        if self.merger.is_resting() || budget == 0 {
             return Progress::Idle;
         }
-        self.merge_until(start, start.after(Tsc(budget)))
+        let progress = self.merge_until(start, start.after(Tsc(budget)));
+        if !is_free {
+            let used = self.merger.ended.since(start);
+            self.merger.pace.spend(used.0);
+        }
+        progress
     }
 
     fn merge_until(&mut self, start: Tsc, until: Tsc) -> Progress {
-        if !self.merger.is_on {
-            return Progress::Idle;
-        }
-        let state = pressure(self.host.frames.counts());
+        let state = self.host.pressure;
         let mut scanner = Scanner {
             host: &mut self.host,
             slots: self.slots.as_mut_slice(),
             merger: self.merger,
         };
         let progress = scanner.run(start, until, state);
-        let used = self.host.platform.now().since(start).0;
-        if progress == Progress::Worked {
-            self.merger.pace.spend(used);
-            self.merger.work.ticks += used;
-            self.host.frames.adjust_reserve();
-        }
+        self.merger.ended = self.host.platform.now();
+        self.merger.work.ticks += self.merger.ended.since(start).0;
         progress
     }
 
-    /// No guest can run: merging costs nobody anything, unless the operator has set a pace.
-    pub(crate) fn merge_in_idle_time(&mut self) -> Progress {
-        let most = Tsc(self.slice.0 / MERGE_PART);
-        if self.merger.pace.is_fixed() {
-            return self.merge_for(most);
+    /// When there is something to look at next, if nothing else happens: not before a fixed pace lets it.
+    pub(crate) fn next_look(&self, now: Tsc) -> Tsc {
+        let due = self.next_due();
+        if due != Tsc::NEVER && self.merger.pace.is_fixed() {
+            due.max(now.after(self.host.micros(REFILL_US)))
+        } else {
+            due
         }
-        let start = self.host.platform.now();
-        self.merge_until(start, start.after(most))
     }
 
-    /// When the next look at a guest is due, if nothing else happens.
-    pub(crate) fn next_look(&self) -> Tsc {
-        if !self.merger.is_on {
+    /// Whether merging may still find something.
+    pub(crate) fn has_pages_to_merge(&self) -> bool {
+        self.next_due() != Tsc::NEVER
+    }
+
+    /// When the next look at a guest is due, or goes on.
+    fn next_due(&self) -> Tsc {
+        if self.merger.is_resting() {
             return Tsc::NEVER;
         }
-        let state = pressure(self.host.frames.counts());
-        let due = |slot: &Slot<P::Vcpu>| self.merger.due_at(slot, state);
+        if self.merger.current.is_some() {
+            return Tsc(0);
+        }
+        let due = |slot: &Slot<P::Vcpu>| self.merger.due_at(slot, self.host.pressure);
         self.slots.iter().map(due).min().unwrap_or(Tsc::NEVER)
     }
 }
@@ -90,15 +116,26 @@ impl Merger {
     /// When a look at this guest may begin; never, when it has nothing new.
     fn due_at<V>(&self, slot: &Slot<V>, state: Pressure) -> Tsc {
         let guest = &slot.guest;
+        if !guest.is_scanned() || guest.memory.is_dying() {
+            return Tsc::NEVER;
+        }
         let look = guest.memory.look();
         // Without a log only a look at the tables shows what a guest that has run since has written.
         let may_have_written = !self.has_dirty_log && guest.ran != look.ran;
-        let has_news = !look.due.is_empty() || may_have_written;
-        if !guest.is_scanned() || guest.memory.is_dying() || !has_news {
+        let has_news = !look.due.is_empty() || may_have_written || self.wants_samples(guest, state);
+        if !has_news {
             return Tsc::NEVER;
         }
         look.began
             .map_or(Tsc(0), |began| began.after(self.epoch_in(state)))
+    }
+
+    /// Whether 2 MiB mappings that were left whole are worth another look: memory is scarcer than it was, or another
+    /// one was split, with whose pages theirs may be equal.
+    fn wants_samples(&self, guest: &Guest, state: Pressure) -> bool {
+        let look = guest.memory.look();
+        let has_large = guest.memory.counters().large > 0;
+        has_large && (state > look.state || look.splits != self.work.split)
     }
 
     /// Looks follow each other faster when memory is scarce.
@@ -158,27 +195,29 @@ impl<P: Platform> Scanner<'_, P> {
         let Some((_, index)) = due.min().filter(|(at, _)| *at <= now) else {
             return Progress::Idle;
         };
+        let wants_samples = self.merger.wants_samples(&self.slots[index].guest, state);
         self.merger.current = Some(index);
         let ran = self.slots[index].guest.ran;
         let look = self.slots[index].guest.memory.look_mut();
         look.began = Some(now);
         look.ran = ran;
+        look.state = state;
+        look.splits = self.merger.work.split;
         look.rewritten = 0;
-        let is_scarcer = state > core::mem::replace(&mut look.state, state);
         let (left, due) = (&mut look.left, &mut look.due);
         left.take_all(due);
-        if let Err(error) = self.find_more(index, is_scarcer) {
+        if let Err(error) = self.find_more(index, wants_samples) {
             self.give_up(index, error);
         }
         Progress::Worked
     }
 
     /// What is to be looked at beside what is known to be due.
-    fn find_more(&mut self, index: usize, is_scarcer: bool) -> Result<(), MemoryError> {
+    fn find_more(&mut self, index: usize, wants_samples: bool) -> Result<(), MemoryError> {
         if !self.merger.has_dirty_log {
             self.find_touched(index)?;
         }
-        if is_scarcer {
+        if wants_samples {
             self.reconsider_large(index)?;
         }
         Ok(())
@@ -241,9 +280,20 @@ impl<P: Platform> Scanner<'_, P> {
         look.volatile = look.rewritten;
         self.merger.current = None;
         self.merger.work.epochs += 1;
-        let work = self.merger.work;
-        let before = core::mem::replace(&mut self.merger.advised, work);
-        let (hashed, saved) = (work.hashed - before.hashed, work.merged - before.merged);
-        self.merger.pace.advise(state, hashed, saved);
+        let now = self.host.platform.now();
+        if now.since(self.merger.advised_at) >= self.merger.epoch {
+            self.merger.advised_at = now;
+            self.merger.advise(state);
+        }
+    }
+}
+
+impl Merger {
+    /// Thinks the pace over, with what all guests' looks have shown since that was done before.
+    fn advise(&mut self, state: Pressure) {
+        let before = core::mem::replace(&mut self.advised, self.work);
+        let hashed = self.work.hashed - before.hashed;
+        let saved = self.work.merged - before.merged;
+        self.pace.advise(state, hashed, saved);
     }
 }

@@ -72,8 +72,11 @@ pub(crate) struct Merger {
     pub(crate) is_on: bool,
     pub(crate) pace: Pace,
     pub(crate) work: Work,
-    /// What had been done when the pace was last thought over.
+    /// What had been done when the pace was last thought over, and when that was.
     advised: Work,
+    advised_at: Tsc,
+    /// When the last step ended.
+    ended: Tsc,
     /// The least time from one look at a guest to the next.
     epoch: Tsc,
     split_percent: u8,
@@ -96,6 +99,8 @@ impl Merger {
         pace: Pace::STOPPED,
         work: Work::NONE,
         advised: Work::NONE,
+        advised_at: Tsc(0),
+        ended: Tsc(0),
         epoch: Tsc(0),
         split_percent: 100,
         has_dirty_log: false,
@@ -125,6 +130,11 @@ impl Merger {
     /// Says that the processor logs what becomes dirty.
     pub(crate) const fn use_dirty_log(&mut self) {
         self.has_dirty_log = true;
+    }
+
+    /// Whether nothing at all is to be done.
+    pub(crate) const fn is_resting(&self) -> bool {
+        !self.is_on || (self.pace.is_fixed() && self.pace.rate() == 0)
     }
 
     /// The domain of a guest.

@@ -150,11 +150,13 @@ impl<P: Platform> Scanner<'_, P> {
             return Ok(Match::Different(candidate));
         }
         let page = self.host.freeze(&mut slot.guest.memory, partner.gfn)?;
+        let is_stale = mapping.dirty || mapping.calm_owed > 0;
         if self.are_equal(&candidate.page.vouch(), &page.vouch()) {
             self.share(index, page)?;
             return self.join(candidate, frame, &[partner]);
         }
-        if mapping.dirty || mapping.calm_owed > 0 {
+        if is_stale {
+            self.merger.work.collisions -= 1;
             // It was written since it got its key. It will get another one when it is calm.
             self.host.frames.unindex(frame);
         }

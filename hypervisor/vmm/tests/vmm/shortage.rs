@@ -2,7 +2,7 @@
 
 use crate::fake::{Op, exits, hypercall};
 use crate::scenario::{Machine, Report, guest};
-use pleat_bundle::config::{GuestConfig, Pages, Step, When};
+use pleat_bundle::config::{GuestConfig, MergeConfig, Pages, Step, When};
 use pleat_types::{Exit, Gpr, hypercall as calls};
 
 /// Registers of the local APIC's timer (SDM table 10-6), and what goes there.
@@ -49,6 +49,8 @@ fn run_beside_a_filler(mut guests: Vec<(GuestConfig<'static>, Vec<Op>)>, pages: 
     let mut machine = Machine::new(guests);
     machine.memory_bytes = 8 << 20;
     machine.config.for_ms = Some(100);
+    // Else there would be pages to look at before somebody is stopped.
+    machine.config.merge = MergeConfig::OFF;
     machine.run()
 }
 
@@ -148,6 +150,7 @@ fn who_is_paused_is_not_stopped_for_want_of_memory() {
     machine.config.script.push(step(15_000, "pause a"));
     machine.config.script.push(step(50_000, "resume a"));
     machine.config.for_ms = Some(60);
+    machine.config.merge = MergeConfig::OFF;
     let report = machine.run();
     assert_eq!(
         report.guest("a")["reason"],

@@ -124,16 +124,18 @@ fn off_is_no_budget_at_all() {
 fn who_spends_too_much_waits_for_it() {
     let mut pace = Pace::new(HZ, Some(HZ / 10));
     let full = pace.budget(Tsc(0));
-    pace.spend(full + HZ / 10);
+    pace.spend(full + full / 2);
     assert_eq!(
-        pace.budget(Tsc(HZ)),
+        pace.budget(Tsc(HZ / 16)),
         0,
         "at seven eighths of the rate that takes longer"
     );
-    assert!(pace.budget(Tsc(HZ * 8 / 7 + HZ / 100)) > 0);
+    assert!(pace.budget(Tsc(HZ / 14 + HZ / 100)) > 0);
+    // However much it was: not for longer than the bucket takes to fill.
     pace.spend(u64::MAX);
-    pace.spend(u64::MAX);
-    assert_eq!(pace.budget(Tsc(HZ * 3)), 0);
+    let later = HZ / 14 + HZ / 100 + HZ / 8 * 8 / 7;
+    assert_eq!(pace.budget(Tsc(later - HZ / 100)), 0);
+    assert!(pace.budget(Tsc(later + HZ / 100)) > 0);
 }
 
 #[test]
