@@ -47,7 +47,7 @@ impl Stage2 {
     ///
     /// The new mapping is neither accessed nor dirty: the write that asked for it sets both when it is tried again. In
     /// place no flush is due: a processor that still takes the page for read-only faults and finds that it may write.
-    #[inline]
+    #[inline(always)]
     pub fn part<M: TableMemory>(
         &mut self,
         memory: &mut M,

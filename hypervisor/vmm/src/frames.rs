@@ -2,7 +2,8 @@
 
 use crate::audit::{Depth, Holdings, weigh};
 use pleat_overcommit::ledger::{
-    Bug, Corruption, Counts, Error, FrameRecord, FrameState, Key, Ledger, Owner, Purpose, Region,
+    Bug, Company, Corruption, Counts, Error, FrameRecord, FrameState, Key, Ledger, Owner, Purpose, Region,
+    Several,
 };
 use pleat_overcommit::merge::{Index, Inserted, Mismatch};
 use pleat_stage2::{Held, TableMemory};
@@ -119,6 +120,7 @@ impl FramePool {
     }
 
     /// A frame for the copy that ends a share; its content is old. May be one of the reserve.
+    #[inline(always)]
     pub(crate) fn allocate_relief(&mut self, guest: GuestId, gfn: Gfn) -> Option<OwnedFrame> {
         self.ledger.allocate(Owner { guest, gfn }, Purpose::Relief).ok()
     }
@@ -186,12 +188,16 @@ impl FramePool {
         self.note(done);
     }
 
+    /// Who shares a frame.
+    #[inline]
+    pub(crate) fn company(&self, frame: Hfn) -> Company {
+        self.ledger.company(frame)
+    }
+
     /// One page less maps it, of several.
     #[inline]
-    pub(crate) fn part(&mut self, share: Share) {
-        if self.ledger.part(share).is_err() {
-            self.refused += 1;
-        }
+    pub(crate) fn part(&mut self, several: Several, share: Share) {
+        self.ledger.part(several, share);
     }
 
     /// The only page that still maps it owns it from now on.

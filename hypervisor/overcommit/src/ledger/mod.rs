@@ -34,7 +34,7 @@ pub use error::{Bug, Corruption, Error};
 pub use record::{FrameRecord, HUGE_ORDER, MAX_ORDER, MAX_SHARERS, Owner};
 pub use regions::Region;
 pub use sharers::NOTED_AT_ONCE;
-pub use shares::Released;
+pub use shares::{Company, Released, Several};
 
 use buddy::{Buddy, at};
 use pleat_types::{FRAME_SIZE, GuestId, Hfn, OwnedFrame, PageSize};
@@ -174,6 +174,7 @@ impl<'m> Ledger<'m> {
     }
 
     /// A frame for a page of a guest. Its bytes are those of its last use: zero them.
+    #[inline]
     pub fn allocate(&mut self, owner: Owner, purpose: Purpose) -> Result<OwnedFrame, Error> {
         let record = FrameRecord::owned(owner, 0)?;
         let frame = self.take(record, State::Guest, 0, purpose)?;

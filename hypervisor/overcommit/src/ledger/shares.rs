@@ -21,6 +21,23 @@ pub enum Released {
     Freed,
 }
 
+/// Who shares a frame.
+#[derive(PartialEq, Eq, Debug)]
+pub enum Company {
+    /// It is no shared frame.
+    None,
+    /// One page alone.
+    Alone,
+    /// More than one.
+    Several(Several),
+}
+
+/// A frame with several sharers.
+#[derive(PartialEq, Eq, Debug)]
+pub struct Several {
+    index: u32,
+}
+
 impl Ledger<'_> {
     /// A page's own frame becomes a shared one, with this page as its only sharer: who calls this has made
     /// its mapping read-only and a [`Share`] out of what it owned. The key stays, and so does the frame's
@@ -68,18 +85,29 @@ impl Ledger<'_> {
         Ok(Released::Freed)
     }
 
-    /// A page does not map its shared frame any more, others do. As [`Ledger::release_share`], which frees the frame
-    /// with the last one.
+    /// Who shares a frame. The short way of a write to a shared page asks this first, and then [`Ledger::part`].
     #[inline]
-    pub fn part(&mut self, share: Share) -> Result<(), Bug> {
-        let record = self.shared_mut(share.frame())?;
-        let sharers = record.sharers();
-        if sharers < 2 {
-            return Err(Bug::NotThat(share.frame()));
+    #[must_use]
+    pub fn company(&self, frame: Hfn) -> Company {
+        let Ok(index) = self.index(frame) else {
+            return Company::None;
+        };
+        let record = &self.records[at(index)];
+        match record.sharers() {
+            _ if !record.is(State::Shared) => Company::None,
+            0 | 1 => Company::Alone,
+            _ => Company::Several(Several { index }),
         }
-        record.set_sharers(sharers - 1);
+    }
+
+    /// A page does not map its shared frame any more, others do: nothing must have happened to the frame since
+    /// [`Ledger::company`] said so.
+    #[inline]
+    pub fn part(&mut self, several: Several, share: Share) {
+        debug_assert!(share.frame().get() == u64::from(several.index), "{share:?}");
+        let record = &mut self.records[at(several.index)];
+        record.set_sharers(record.sharers() - 1);
         self.shares = self.shares.wrapping_sub(1);
-        Ok(())
     }
 
     /// The only sharer that is left owns the frame from now on, with its content, its key and its place in

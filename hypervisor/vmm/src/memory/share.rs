@@ -2,7 +2,7 @@
 
 use super::{FaultKind, FixedTables, GuestMemory, Life, MemoryError};
 use crate::host::Host;
-use pleat_overcommit::ledger::Owner;
+use pleat_overcommit::ledger::{Company, Owner};
 use pleat_stage2::{Frozen, Mapping, Page, Parted};
 use pleat_types::{FrameMemory, Gfn, Hfn, Platform};
 
@@ -27,40 +27,40 @@ impl<P: Platform> Host<P> {
     /// A guest writes to a page: if that shares its frame, it gets a copy, or the frame when nobody else has a share any
     /// more. The copy may take a frame of the reserve, which is there for it. Says whether the write can go on: not
     /// where the page is something else, or there is no frame at all.
-    #[inline]
+    ///
+    /// All that it does is in this one function, and that in none: so the compiler keeps the exit path's registers
+    /// apart from these.
+    #[inline(never)]
     pub(super) fn part(&mut self, memory: &mut GuestMemory, gfn: Gfn) -> bool {
         let Life::Live(stage2) = &mut memory.life else {
             return false;
         };
         let (guest, frames) = (memory.guest, &mut self.frames);
         let mut tables = FixedTables(self.platform.memory());
-        let mut kind = FaultKind::Broken;
-        let parting = stage2.part(&mut tables, gfn, |tables, shared| {
-            match frames.sharers(shared) {
-                // A mistake of ours: what is mapped as shared is on record as something else.
-                0 => None,
-                1 => {
-                    kind = FaultKind::BrokenInPlace;
-                    Some(Parted::Same)
-                }
-                _ => {
-                    let copy = frames.allocate_relief(guest, gfn)?;
-                    tables.0.copy_frame(shared, copy.first());
-                    Some(Parted::Copy(copy))
-                }
+        let mut company = None;
+        let parting = stage2.part(&mut tables, gfn, |tables, shared| match frames.company(shared) {
+            // A mistake of ours: what is mapped as shared is on record as something else.
+            Company::None => None,
+            Company::Alone => Some(Parted::Same),
+            Company::Several(several) => {
+                let copy = frames.allocate_relief(guest, gfn)?;
+                tables.0.copy_frame(shared, copy.first());
+                company = Some(several);
+                Some(Parted::Copy(copy))
             }
         });
         let Some(parting) = parting else {
             return false;
         };
         let share = parting.settle(|eptp| self.platform.flush(eptp));
-        match kind {
-            FaultKind::Broken => self.frames.part(share),
-            _ => self
-                .frames
-                .own_share(self.platform.memory(), share, Owner { guest, gfn }),
+        if let Some(several) = company {
+            self.frames.part(several, share);
+            memory.count(FaultKind::Broken);
+        } else {
+            let owner = Owner { guest, gfn };
+            self.frames.own_share(self.platform.memory(), share, owner);
+            memory.count(FaultKind::BrokenInPlace);
         }
-        memory.count(kind);
         true
     }
 
