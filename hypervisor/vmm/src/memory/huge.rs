@@ -5,7 +5,8 @@
 //! when the guest has its next slice. Other guests lose nothing, the guest's interrupts are delivered in
 //! between, and nothing is mapped before all of it is zero.
 
-use super::{Fault, FaultKind, GuestMemory, MemoryError};
+use super::kinds::FaultKind;
+use super::{Fault, GuestMemory, MemoryError};
 use crate::host::Host;
 use pleat_bundle::config::Pages;
 use pleat_overcommit::ledger::Purpose;

@@ -1,6 +1,7 @@
 //! Write-protecting a page to look at it, and ending a share when a guest writes.
 
-use super::{FaultKind, FixedTables, GuestMemory, Life, MemoryError};
+use super::kinds::FaultKind;
+use super::{FixedTables, GuestMemory, Life, MemoryError};
 use crate::host::Host;
 use pleat_overcommit::ledger::{Company, Owner};
 use pleat_stage2::{Frozen, Mapping, Page, Parted};
