@@ -247,7 +247,8 @@ impl<P: Platform> Hypervisor<P> {
         let appointment = self.next_appointment().min(self.next_repeat());
         let wake_up = timers.unwrap_or(Tsc::NEVER).min(appointment);
         let is_hopeless = wake_up == Tsc::NEVER && !self.config.is_interactive;
-        if is_hopeless && !self.guests().any(|guest| guest.is_paused) {
+        // Who waits for memory waits for a look, or is stopped.
+        if is_hopeless && !self.guests().any(|guest| guest.is_paused || guest.waits_for_memory()) {
             self.host.fail(format_args!(
                 "every guest waits for an interrupt that nothing will raise"
             ));

@@ -111,6 +111,8 @@ pub struct FakePlatform {
     pub console: Vec<u8>,
     /// What the console took or dropped, and the bytes that still wait in its queue.
     pub line: Line,
+    /// Sleeps in a row that ended before they began.
+    naps: u32,
     pub has_huge_ept: bool,
     pub has_dirty_log: bool,
     pub tlb: Tlb,
@@ -131,6 +133,7 @@ impl FakePlatform {
             stream: vec![],
             console: vec![],
             line: Line::default(),
+            naps: 0,
             has_huge_ept: true,
             has_dirty_log: false,
             tlb: Tlb::default(),
@@ -310,6 +313,8 @@ impl Platform for FakePlatform {
     fn idle(&mut self, until: Tsc) {
         assert_ne!(until, Tsc::NEVER, "an endless sleep");
         self.catch_up();
+        self.naps = if until.0 > self.now { 0 } else { self.naps + 1 };
+        assert!(self.naps < 1000, "it sleeps and sleeps, and no time passes");
         self.now = self.now.max(until.0);
     }
     fn now(&self) -> Tsc {

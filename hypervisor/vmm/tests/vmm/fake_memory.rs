@@ -74,8 +74,8 @@ impl FakeMemory {
         self.write(Hpa::new(at), &entry.to_le_bytes());
     }
 
-    /// Where the tables map a page, without leaving a trace.
-    pub fn look_up(&self, eptp: u64, gpa: u64) -> Option<u64> {
+    /// Where the tables map a page and by which entry, without leaving a trace.
+    pub fn look_up(&self, eptp: u64, gpa: u64) -> Option<(u64, u64)> {
         let mut table = eptp & !0xfff;
         for level in (0..4).rev() {
             let shift = 12 + 9 * level;
@@ -86,7 +86,7 @@ impl FakeMemory {
             let frame = entry & 0x000f_ffff_ffff_f000;
             if level == 0 || entry & 1 << 7 != 0 {
                 let offset = gpa & ((1 << shift) - 1);
-                return Some((frame & !((1 << shift) - 1)) + offset);
+                return Some(((frame & !((1 << shift) - 1)) + offset, entry));
             }
             table = frame;
         }

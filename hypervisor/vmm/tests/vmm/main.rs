@@ -1,6 +1,7 @@
 //! The hypervisor on a fake machine, from the boot context to the last record.
 #![allow(missing_docs, clippy::cast_possible_truncation)]
 
+mod churn;
 mod console;
 mod events;
 mod fake;

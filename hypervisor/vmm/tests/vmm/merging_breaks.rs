@@ -10,7 +10,7 @@ use pleat_bundle::config::{OnReboot, Step, When};
 use pleat_types::{Exit, Gpr, PortAccess, PortSize, hypercall as calls};
 use pleat_vmm::Outcome;
 
-fn reboot() -> Op {
+pub fn reboot() -> Op {
     let reset = PortAccess {
         port: 0xcf9,
         size: PortSize::Byte,
@@ -21,7 +21,7 @@ fn reboot() -> Op {
 }
 
 /// An audit again and again.
-fn audits(period_us: u64) -> Step<'static> {
+pub fn audits(period_us: u64) -> Step<'static> {
     let when = When::Every {
         period_us,
         from_us: period_us,

@@ -100,6 +100,13 @@ fn the_pace_is_as_it_was_told() {
     assert!(answers.contains("by pressure and yield"), "{answers}");
 }
 
+#[test]
+fn a_pace_of_nothing_lets_an_idle_machine_sleep() {
+    let report = told(&[at(0, "merge pace 0"), at(9000, "audit")], sleep()).run();
+    assert_eq!(merge(&report, "hashed"), 0);
+    assert_eq!(report.guest("a")["state"], "running");
+}
+
 /// Ticks that merging takes of a busy processor in a second at this pace.
 fn spent_at(pace: u64) -> u64 {
     // Each epoch brings 64 pages to hash.

@@ -1,7 +1,9 @@
 //! Mappings of 2 MiB: split where duplicates pay, put together again where they do not.
 
 use crate::fake::{Op, TSC_HZ};
-use crate::merging::{at, compare, fault, fill, in_domain, machine, merge, merge_at, number, sleep, wait};
+use crate::merging::{
+    LOADED, at, compare, fault, fill, in_domain, machine, merge, merge_at, number, sleep, wait,
+};
 use crate::merging_breaks::assert_audits_clean;
 use crate::scenario::{Machine, Report};
 use pleat_bundle::config::{GuestConfig, Pages};
@@ -97,27 +99,47 @@ fn what_was_split_and_is_written_all_over_is_copied_together() {
 }
 
 #[test]
-fn what_was_split_for_nothing_is_put_together_in_place() {
+fn equal_mappings_of_two_guests_are_both_split() {
     for has_dirty_log in [false, true] {
-        let again = || pages(512).map(|(n, word)| (n, word + 5000));
-        // The second of two equal mappings is split; then its guest writes something else there.
-        let program = [
-            fill(pages(512)),
-            wait(20),
-            fill(again()),
-            wait(20),
-            compare(again()),
-            sleep(),
-        ]
-        .concat();
+        let program = [fill(pages(512)), wait(40), compare(pages(512)), sleep()].concat();
+        let guests = vec![(large("a"), program.clone()), (large("b"), program)];
+        let report = quick(guests, has_dirty_log, 18).run();
+        assert_eq!(merge(&report, "split"), 2);
+        assert_eq!(merge(&report, "sharing"), 512 + LOADED);
+        report.check_memory();
+    }
+}
+
+#[test]
+fn what_lies_where_it_lay_before_the_split_is_put_together_in_place() {
+    for has_dirty_log in [false, true] {
+        let again = |more: u64| pages(512).map(move |(n, word)| (n, word + more));
+        let rewrite = |epochs, more| {
+            [
+                fill(pages(512)),
+                wait(epochs),
+                fill(again(more)),
+                wait(60 - epochs),
+                compare(again(more)),
+                sleep(),
+            ]
+            .concat()
+        };
+        // One writes all it shares and gets copies; then the frames are the other's, one behind the other.
         let guests = vec![
-            (large("first"), [fill(pages(512)), sleep()].concat()),
-            (large("a"), [wait(10), program].concat()),
+            (large("copies"), rewrite(30, 1000)),
+            (large("a"), rewrite(40, 2000)),
         ];
-        let mut machine = quick(guests, has_dirty_log, 15);
-        machine.config.script.push(at(5000, "stats"));
+        let mut machine = quick(guests, has_dirty_log, 30);
+        // Free memory, but not enough of it to copy 2 MiB together.
+        machine.memory_bytes = 12 << 20;
+        machine.config.script.push(at(9000, "stats"));
         let report = machine.run();
-        assert_eq!(merge_at(&report, 0, "split"), 1);
+        assert_eq!(merge_at(&report, 0, "split"), 2);
+        assert_eq!(merge_at(&report, 0, "sharing"), 512 + LOADED);
+        assert_eq!(report.stats()["host"]["state"], "high");
+        assert_eq!(fault(&report, "copies", "share-broken"), 512);
+        assert_eq!(fault(&report, "a", "share-taken"), 512);
         assert_eq!((merge(&report, "collapsed"), of(&report, "large")), (1, 1));
         report.check_memory();
     }

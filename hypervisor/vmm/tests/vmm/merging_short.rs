@@ -2,7 +2,7 @@
 
 use crate::fake::Op;
 use crate::merging::{
-    at, compare, fault, fill, in_domain, machine, merge, merge_at, number, page, sleep, wait,
+    at, compare, fault, fill, finish, in_domain, machine, merge, merge_at, number, page, sleep, wait,
 };
 use crate::merging_breaks::assert_audits_clean;
 use crate::scenario::{Machine, Report};
@@ -89,6 +89,20 @@ fn pages_that_fill_the_host_and_are_equal_make_room_for_more() {
         assert_eq!(number(&report.guest("a")["shared"]), 3000);
         assert!(fault(&report, "a", "waited") >= 1);
         report.check_memory();
+    }
+}
+
+#[test]
+fn who_fills_the_host_alone_waits_for_merging_too() {
+    for has_dirty_log in [false, true] {
+        let pages = || (0..3000).map(|n| (0x200 + n, n % 50 + 1));
+        let program = [fill(pages()), compare(pages()), vec![finish()]].concat();
+        let mut machine = small(vec![(sized("a", "d", 32, 100), program)], has_dirty_log, 0);
+        // Nothing but a look is left to wait for.
+        machine.config.for_ms = None;
+        let report = machine.run();
+        assert_eq!(reason(&report, "a"), "finished", "{}", report.stats());
+        assert!(fault(&report, "a", "waited") >= 1);
     }
 }
 

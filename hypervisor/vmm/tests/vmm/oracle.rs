@@ -2,6 +2,7 @@
 
 use crate::fake::{Op, page_of};
 use crate::scenario::Report;
+use pleat_bundle::config::{GuestConfig, Merge};
 use pleat_types::{FRAME_SIZE, FrameMemory, Hpa};
 use std::collections::HashMap;
 
@@ -18,17 +19,20 @@ impl Oracle {
     /// After these steps.
     pub fn after(steps: &[Op]) -> Self {
         let mut oracle = Self::default();
-        for step in steps {
-            match step {
-                Op::Store(gpa, word) => oracle.store(*gpa, *word),
-                Op::StorePage(gpa, word) => {
-                    oracle.pages.insert(gpa >> 12, Box::new(page_of(*word)));
-                }
-                Op::Jump(_) => panic!("the oracle knows no loops"),
-                _ => {}
-            }
-        }
+        steps.iter().for_each(|step| oracle.step(step));
         oracle
+    }
+
+    /// After this step, too.
+    pub fn step(&mut self, step: &Op) {
+        match step {
+            Op::Store(gpa, word) => self.store(*gpa, *word),
+            Op::StorePage(gpa, word) => {
+                self.pages.insert(gpa >> 12, Box::new(page_of(*word)));
+            }
+            Op::Jump(_) => panic!("the oracle knows no loops"),
+            _ => {}
+        }
     }
 
     fn store(&mut self, gpa: u64, word: u64) {
@@ -38,13 +42,22 @@ impl Oracle {
         }
     }
 
+    /// The word there.
+    pub fn word(&self, gpa: u64) -> u64 {
+        let byte = |at: u64| {
+            let page = self.pages.get(&(at >> 12));
+            page.map_or(0, |page| page[at as usize % FRAME_SIZE])
+        };
+        u64::from_le_bytes(core::array::from_fn(|index| byte(gpa + index as u64)))
+    }
+
     /// Compares a guest's memory with it.
     fn check(&self, report: &Report, eptp: u64, name: &str, bytes: u64) {
         let memory = &report.platform.memory;
         let zeros = Box::new([0; FRAME_SIZE]);
         for gpa in (FIRST..bytes).step_by(FRAME_SIZE) {
             let mut found = [0; FRAME_SIZE];
-            if let Some(at) = memory.look_up(eptp, gpa) {
+            if let Some((at, _)) = memory.look_up(eptp, gpa) {
                 memory.read(Hpa::new(at), &mut found);
             }
             let wanted = self.pages.get(&(gpa >> 12)).unwrap_or(&zeros);
@@ -58,17 +71,62 @@ impl Oracle {
     }
 }
 
+/// A page of a guest that maps a frame.
+#[derive(Clone, Copy, Debug)]
+struct Sharer<'r> {
+    domain: &'r str,
+    gpa: u64,
+    is_writable: bool,
+    may_merge: bool,
+}
+
 impl Report {
-    /// Every byte of every guest that has not ended is what its program has made of it so far.
+    /// Guests that have not ended, with their places in the list and their EPT pointers.
+    fn alive(&self) -> impl Iterator<Item = (usize, &GuestConfig<'static>, u64)> {
+        let alive = |name| self.guest(name)["state"] == "running";
+        let guests = self.guests.iter().enumerate();
+        guests
+            .filter(move |(_, guest)| alive(guest.name))
+            .map(|(index, guest)| (index, guest, self.platform.progress[&(index as u16)].eptp))
+    }
+
+    /// Every byte of every guest that has not ended is what its program has made of it so far; and no two pages have
+    /// a frame in common that must not.
     pub fn check_memory(&self) {
-        for (index, guest) in self.guests.iter().enumerate() {
-            if self.guest(guest.name)["state"] != "running" {
-                continue;
-            }
-            let progress = self.platform.progress[&(index as u16)];
+        for (index, guest, eptp) in self.alive() {
             let program = &self.platform.programs[index];
-            let oracle = Oracle::after(&program[..progress.steps.min(program.len())]);
-            oracle.check(self, progress.eptp, guest.name, guest.memory_bytes);
+            let steps = self.platform.progress[&(index as u16)].steps;
+            let oracle = Oracle::after(&program[..steps.min(program.len())]);
+            oracle.check(self, eptp, guest.name, guest.memory_bytes);
+        }
+        self.check_sharing();
+    }
+
+    fn check_sharing(&self) {
+        let mut frames: HashMap<u64, Vec<Sharer<'_>>> = HashMap::new();
+        for (_, guest, eptp) in self.alive() {
+            for gpa in (0..guest.memory_bytes).step_by(FRAME_SIZE) {
+                if let Some((at, entry)) = self.platform.memory.look_up(eptp, gpa) {
+                    frames.entry(at).or_default().push(Sharer {
+                        domain: guest.domain,
+                        gpa,
+                        is_writable: entry & 2 != 0,
+                        may_merge: guest.merge == Merge::On,
+                    });
+                }
+            }
+        }
+        for (frame, sharers) in frames.iter().filter(|(_, sharers)| sharers.len() > 1) {
+            let mut content = [0; FRAME_SIZE];
+            self.platform.memory.read(Hpa::new(*frame), &mut content);
+            let is_one_domain = sharers.iter().all(|sharer| sharer.domain == sharers[0].domain);
+            let may = is_one_domain && sharers.iter().all(|sharer| sharer.may_merge);
+            let gpas: Vec<u64> = sharers.iter().map(|sharer| sharer.gpa).collect();
+            assert!(may || content == [0; FRAME_SIZE], "{frame:#x} at {gpas:x?}");
+            assert!(
+                !sharers.iter().any(|sharer| sharer.is_writable),
+                "{frame:#x}: {sharers:?}"
+            );
         }
     }
 }
