@@ -72,8 +72,8 @@ pub(crate) struct Guest {
     pub(crate) board: Board,
     /// The frames of the virtual processor.
     pub(crate) vcpu_frames: ArrayVec<Hfn, VCPU_FRAMES_MAX>,
-    /// Since when it has waited for host memory, and how many faults had ended well by then.
-    pub(crate) short: Option<(Tsc, u64)>,
+    /// Since when it has waited for host memory, and its processor time by then.
+    pub(crate) short: Option<(Tsc, Tsc)>,
     /// The guest's TSC minus the host's, as the virtual processor has it.
     pub(crate) tsc_offset: u64,
     pub(crate) xcr0: u64,
@@ -168,13 +168,12 @@ impl Guest {
         Tsc(now.0.wrapping_add(self.tsc_offset))
     }
 
-    /// It has to wait for host memory. If no fault of its has ended well since it waited before, that is one wait.
-    pub(crate) fn note_shortage(&mut self, now: Tsc) {
-        let backed = self.memory.backed();
-        self.short = self
-            .short
-            .filter(|(_, before)| *before == backed)
-            .or(Some((now, backed)));
+    /// It has to wait for host memory. Unless it has run for at least so long since it waited before, that is one wait:
+    /// a frame or two that come and go, those of its own merged pages among them, get nobody anywhere.
+    pub(crate) fn note_shortage(&mut self, now: Tsc, progress: Tsc) {
+        let is_same = |(_, ran): &(Tsc, Tsc)| self.ran.since(*ran) < progress;
+        let since = self.short.filter(is_same).map_or(now, |(since, _)| since);
+        self.short = Some((since, self.ran));
     }
 
     /// Since when it has waited for host memory, if it does.
@@ -186,10 +185,7 @@ impl Guest {
 
     /// If it waits for host memory, its wait begins now.
     pub(crate) fn renew_patience(&mut self, now: Tsc) {
-        self.short = None;
-        if self.waits_for_memory() {
-            self.note_shortage(now);
-        }
+        self.short = Some((now, self.ran)).filter(|_| self.waits_for_memory());
     }
 
     /// Takes what the processor has logged as newly written.

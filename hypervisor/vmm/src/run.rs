@@ -158,7 +158,7 @@ impl<P: Platform> Hypervisor<P> {
             }
             Pause::Parked(purpose) => {
                 guest.life = Life::Parked(self.host.frames.shortage(purpose));
-                guest.note_shortage(self.host.platform.now());
+                guest.note_shortage(self.host.platform.now(), self.slice);
                 self.scheduler.wait(index);
             }
             Pause::Reboot => self.reboot(index),

@@ -44,6 +44,7 @@ pub fn parse(text: &str, file: &Path, root: &Path) -> Checked<Scenario> {
         .map(|guest| places.guest(guest.get_ref()))
         .collect::<Checked<_>>()?;
     check_unique(&raw.guest)?;
+    check_domains(&raw.guest)?;
     let machine = machine(&raw.machine)?;
     let names: Vec<&str> = guests.iter().map(|guest| guest.name.as_str()).collect();
     Ok(Scenario {
@@ -172,6 +173,24 @@ fn check_unique(guests: &[Spanned<raw::Guest>]) -> Checked<()> {
             );
             return Err((Some(name.span()), message));
         }
+    }
+    Ok(())
+}
+
+/// A guest without a domain is one by its own name, and alone in it: nobody else may take that word.
+fn check_domains(guests: &[Spanned<raw::Guest>]) -> Checked<()> {
+    let alone = |word: &str| {
+        let mut guests = guests.iter().map(Spanned::get_ref);
+        guests.any(|guest| guest.domain.is_none() && guest.name.get_ref() == word)
+    };
+    let taken = guests.iter().filter_map(|guest| guest.get_ref().domain.as_ref());
+    for domain in taken.filter(|domain| alone(domain.get_ref())) {
+        let word = domain.get_ref();
+        let message = format!(
+            "the domain `{word}` would take in guest `{word}`, which has none and is to be alone; give that guest \
+             `domain = \"{word}\"` too, or take another word"
+        );
+        return Err((Some(domain.span()), message));
     }
     Ok(())
 }

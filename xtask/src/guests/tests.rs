@@ -266,3 +266,17 @@ fn all_scenarios_of_the_workspace_are_read() {
     }
     assert!(count > 0);
 }
+
+#[test]
+fn nobody_gets_into_the_domain_of_a_guest_that_is_to_be_alone() {
+    let guests = |first: &str, second: &str| {
+        format!(
+            "[[guest]]\nname = \"web\"\nmemory = \"8M\"\nkernel = \"test:hello\"\n{first}\n\
+             [[guest]]\nname = \"b\"\nmemory = \"8M\"\nkernel = \"test:hello\"\n{second}\n"
+        )
+    };
+    let web = "domain = \"web\"";
+    assert_mistake(&guests("", web), 10, &["`web`", "alone", "domain = \"web\""]);
+    assert!(parse(&guests(web, web)).is_ok());
+    assert!(parse(&guests("domain = \"db\"", web)).is_ok());
+}

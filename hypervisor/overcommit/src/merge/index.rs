@@ -138,6 +138,12 @@ impl Index {
         self.table.is_empty()
     }
 
+    /// Whether there is so much room that it is worth offering it again what found none: an eighth of all.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.table.len() + self.room / 8 < self.room
+    }
+
     /// Bytes that it takes.
     #[must_use]
     pub fn bytes(&self) -> usize {

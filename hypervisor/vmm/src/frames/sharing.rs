@@ -113,6 +113,11 @@ impl FramePool {
         self.note(done);
     }
 
+    /// Whether what found no room in the index would find some now.
+    pub(crate) fn has_room_in_index(&self) -> bool {
+        self.index.has_room()
+    }
+
     /// Frames in the index.
     pub(crate) fn indexed(&self) -> u64 {
         self.index.len() as u64

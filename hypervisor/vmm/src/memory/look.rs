@@ -10,6 +10,8 @@ use pleat_types::{Gfn, Tsc};
 pub(crate) struct Look {
     /// For the next look.
     pub(crate) due: Regions,
+    /// Where pages found no room in the index: to be tried again when there is some.
+    pub(crate) missed: Regions,
     /// What this look has not come to yet.
     pub(crate) left: Regions,
     /// The rest of the region that this look is in.
@@ -33,6 +35,7 @@ impl Look {
     pub(crate) const fn new(end: Gfn) -> Self {
         Self {
             due: Regions::none(end),
+            missed: Regions::none(end),
             left: Regions::none(end),
             within: None,
             began: None,

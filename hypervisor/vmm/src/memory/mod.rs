@@ -86,11 +86,6 @@ impl GuestMemory {
         &self.faults
     }
 
-    /// Faults that have ended well.
-    pub(crate) fn backed(&self) -> u64 {
-        self.faults.iter().sum::<u64>() - self.faults[FaultKind::Waited as usize]
-    }
-
     /// Shares that writes have ended.
     pub(crate) const fn broken(&self, how: Broken) -> u64 {
         match how {

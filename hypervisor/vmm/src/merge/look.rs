@@ -2,11 +2,13 @@
 
 use super::Merger;
 use crate::boot::Slot;
+use crate::frames::FramePool;
 use crate::guest::Guest;
 use crate::host::Host;
 use crate::memory::{FixedTables, MemoryError};
 use crate::run::{Hypervisor, MERGE_PART};
 use pleat_overcommit::merge::{Pressure, calm};
+use pleat_stage2::{Level, Page};
 use pleat_types::{Gfn, Platform, Tsc};
 
 /// How long a budget that is used up is left to fill, in microseconds.
@@ -107,14 +109,15 @@ impl<P: Platform> Hypervisor<P> {
         if self.merger.current.is_some() {
             return Tsc(0);
         }
-        let due = |slot: &Slot<P::Vcpu>| self.merger.due_at(slot, self.host.pressure);
+        let due = |slot: &Slot<P::Vcpu>| self.merger.due_at(slot, &self.host.frames, self.host.pressure);
         self.slots.iter().map(due).min().unwrap_or(Tsc::NEVER)
     }
 }
 
 impl Merger {
     /// When a look at this guest may begin; never, when it has nothing new.
-    fn due_at<V>(&self, slot: &Slot<V>, state: Pressure) -> Tsc {
+    fn due_at<V>(&self, slot: &Slot<V>, frames: &FramePool, state: Pressure) -> Tsc {
+        let has_room = frames.has_room_in_index();
         let guest = &slot.guest;
         if !guest.is_scanned() || guest.memory.is_dying() {
             return Tsc::NEVER;
@@ -122,7 +125,9 @@ impl Merger {
         let look = guest.memory.look();
         // Without a log only a look at the tables shows what a guest that has run since has written.
         let may_have_written = !self.has_dirty_log && guest.ran != look.ran;
-        let has_news = !look.due.is_empty() || may_have_written || self.wants_samples(guest, state);
+        let may_be_found = has_room && !look.missed.is_empty();
+        let has_news =
+            !look.due.is_empty() || may_have_written || may_be_found || self.wants_samples(guest, state);
         if !has_news {
             return Tsc::NEVER;
         }
@@ -191,7 +196,7 @@ impl<P: Platform> Scanner<'_, P> {
     /// Begins a look at the guest that has waited longest for one.
     fn begin_look(&mut self, now: Tsc, state: Pressure) -> Progress {
         let due = self.slots.iter().enumerate();
-        let due = due.map(|(index, slot)| (self.merger.due_at(slot, state), index));
+        let due = due.map(|(index, slot)| (self.merger.due_at(slot, &self.host.frames, state), index));
         let Some((_, index)) = due.min().filter(|(at, _)| *at <= now) else {
             return Progress::Idle;
         };
@@ -220,6 +225,30 @@ impl<P: Platform> Scanner<'_, P> {
         if wants_samples {
             self.reconsider_large(index)?;
         }
+        if self.host.frames.has_room_in_index() {
+            self.retry_missed(index)?;
+        }
+        Ok(())
+    }
+
+    /// There is room in the index again: pages of one region that found none are offered once more.
+    fn retry_missed(&mut self, index: usize) -> Result<(), MemoryError> {
+        let memory = &mut self.slots[index].guest.memory;
+        let Some((first, end)) = memory.look_mut().missed.take_first() else {
+            return Ok(());
+        };
+        let mut at = first;
+        while at < end {
+            let mapping = self.host.lookup(memory, at)?;
+            if let (Page::Unique(frame), Level::One, 0) = (mapping.page, mapping.level, mapping.calm_owed)
+                && self.host.frames.key(frame).is_none()
+            {
+                self.host
+                    .with_fixed_tables(memory, |stage2, tables| stage2.owe_calm(tables, at))??;
+            }
+            at = mapping.end();
+        }
+        memory.look_mut().left.add(first);
         Ok(())
     }
 

@@ -119,8 +119,18 @@ impl<P: Platform> Scanner<'_, P> {
                 Match::Different(back) => candidate = back,
             }
         }
-        if self.host.frames.index(own, key) == Inserted::Full {
+        if matches!(
+            self.host.frames.index(own, key),
+            Inserted::Full | Inserted::Crowded
+        ) {
             self.merger.work.index_full += 1;
+            let gfn = candidate.page.gfn();
+            self.slots[candidate.guest]
+                .guest
+                .memory
+                .look_mut()
+                .missed
+                .add(gfn);
         }
         self.thaw(candidate.guest, candidate.page)
     }
