@@ -320,6 +320,13 @@ pub(crate) const fn shared_frame_of(raw: u64) -> Option<Hfn> {
     }
 }
 
+/// The same 4 KiB leaf when it owns the frame that it shared. What processors have set stays, so that no cached
+/// translation is ahead of it.
+#[inline]
+pub(crate) const fn owned_in_place(shared: u64) -> u64 {
+    shared ^ (SHARED | WRITE)
+}
+
 /// Whether the entry is a leaf that owns its frame, or a link. A fast look, not a check.
 #[inline]
 pub(crate) const fn is_writable(raw: u64) -> bool {

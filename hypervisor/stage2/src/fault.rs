@@ -16,8 +16,8 @@ pub enum FaultAction {
         /// [`PageSize::Small`] where some of the 2 MiB around the page is mapped or something else.
         largest: PageSize,
     },
-    /// A write to a page that shares its frame: give it a copy ([`crate::Stage2::break_share_at`]), or the
-    /// frame itself when nobody else has a share in it ([`crate::Stage2::take_share_at`]).
+    /// A write to a page that shares its frame: give it a copy, or the frame itself when nobody else has a
+    /// share in it ([`crate::Stage2::part`]).
     BreakShare,
     /// A write to a page that is being compared: enter again when it was thawed. Cannot be while the
     /// processor that compares is the one that runs the guest.

@@ -5,6 +5,7 @@ use pleat_types::{Gfn, Hfn, OwnedFrame, PageSize};
 use crate::codec::{Backing, ENTRIES, Entry, Leaf, Level};
 use crate::error::{Bug, Error, Refused};
 use crate::flush::{PendingFlush, Retired};
+use crate::map::small_leaf;
 use crate::memory::TableMemory;
 use crate::table::{Page, Place, Stage2};
 
@@ -74,7 +75,7 @@ impl Stage2 {
             Ok(None) => return refuse(Bug::WrongState(first).into(), block),
             Err(bug) => return refuse(bug.into(), block),
         };
-        let whole = match whole_of(memory, table, block.first()) {
+        let whole = match self.whole_on(memory, table, &block, first) {
             Ok(whole) => whole,
             Err(bug) => return refuse(bug.into(), block),
         };
@@ -108,25 +109,32 @@ impl Stage2 {
         }
         Ok(Some((place, table)))
     }
-}
 
-/// One leaf on `block` with what the 512 leaves of a table say about use.
-fn whole_of<M: TableMemory>(memory: &M, table: Hfn, block: Hfn) -> Result<Leaf, Bug> {
-    let mut whole = Leaf {
-        frame: block,
-        size: PageSize::Large,
-        backing: Backing::Owned,
-        accessed: false,
-        dirty: false,
-        calm_owed: 1,
-    };
-    for index in 0..ENTRIES {
-        let leaf = owned_leaf(memory, table, index)?;
-        whole.accessed |= leaf.accessed;
-        whole.dirty |= leaf.dirty;
-        whole.calm_owed = whole.calm_owed.max(leaf.calm_owed);
+    /// One leaf on `block` with what the 512 leaves of a table say about use.
+    fn whole_on<M: TableMemory>(
+        &self,
+        memory: &M,
+        table: Hfn,
+        block: &OwnedFrame,
+        first: Gfn,
+    ) -> Result<Leaf, Bug> {
+        let mut whole = Leaf {
+            size: PageSize::Large,
+            calm_owed: 1,
+            ..small_leaf(block.first(), Backing::Owned)
+        };
+        if whole.frame.large_base() != whole.frame {
+            return Err(Bug::Misaligned(first));
+        }
+        self.page(Entry::Leaf(whole), Level::Two)?;
+        for index in 0..ENTRIES {
+            let leaf = owned_leaf(memory, table, index)?;
+            whole.accessed |= leaf.accessed;
+            whole.dirty |= leaf.dirty;
+            whole.calm_owed = whole.calm_owed.max(leaf.calm_owed);
+        }
+        Ok(whole)
     }
-    Ok(whole)
 }
 
 fn owned_leaf<M: TableMemory>(memory: &M, table: Hfn, index: usize) -> Result<Leaf, Bug> {

@@ -6,20 +6,22 @@
 //!     ^ ^ ^  thaw      | |       merge_into (another frame; its own is retired)  ^
 //!     | | +------------+ +------------------------------------------------------+
 //!     | |              +--- merge_into_zero (its own frame is retired) ---> Zero  |
-//!     | +------ take_share (the last one keeps the frame) ----------------------+
-//!     +-------- break_share (gets a copy; its share is retired) ----------------+
+//!     | +------ part (the last one keeps the frame) ----------------------------+
+//!     +-------- part (gets a copy) ----------------------------------------------+
 //! ```
 //!
 //! Freeze, flush, compare, commit: between the flush and the commit nobody can write to the frame, so what
 //! was equal still is when the entry is stored. A [`Frozen`] says that its page is write-protected; there is
 //! one for each such page, and every way on takes it.
+//!
+//! Parting is the one page fault that a guest pays for what merging has saved. So it is done in one go: it walks
+//! once, asks for nothing twice and builds nothing that it does not need.
 
 use pleat_types::{FrozenFrame, Gfn, Hfn, OwnedFrame, PageSize, Share};
 
-use crate::codec::{Backing, Entry, Leaf, Level};
-use crate::error::{Bug, Error, Refused};
-use crate::find::Spot;
-use crate::flush::{PendingFlush, Retired};
+use crate::codec::{self, Backing, Entry, GFN_LIMIT, Leaf, Level};
+use crate::error::{Bug, Error};
+use crate::flush::{PendingFlush, ProcessorSet, Retired};
 use crate::map::small_leaf;
 use crate::memory::TableMemory;
 use crate::table::{Page, Place, Stage2, rewrite};
@@ -49,6 +51,36 @@ impl Frozen {
     #[must_use]
     pub const fn vouch(&self) -> FrozenFrame {
         FrozenFrame::claim(self.frame)
+    }
+}
+
+/// What a page gets that shared its frame and is written.
+#[derive(PartialEq, Eq, Debug)]
+pub enum Parted {
+    /// A copy of it.
+    Copy(OwnedFrame),
+    /// The frame itself: nobody else has a share in it.
+    Same,
+}
+
+/// A page's share in a frame, when the page has parted from the others. Where it got a copy processors may use the
+/// old translation until they have flushed.
+#[derive(PartialEq, Eq, Debug)]
+#[must_use = "stale translations stay, and the share, until this is settled"]
+pub struct Parting {
+    eptp: u64,
+    waiting: ProcessorSet,
+    share: Share,
+}
+
+impl Parting {
+    /// Flushes, and gives out the share. As [`crate::PendingFlush::settle`].
+    #[inline]
+    pub fn settle(self, flush: impl FnOnce(u64)) -> Share {
+        if !self.waiting.is_empty() {
+            flush(self.eptp);
+        }
+        self.share
     }
 }
 
@@ -109,70 +141,44 @@ impl Stage2 {
         self.replace_frozen(memory, frozen, Page::Zero, self.zero_frame())
     }
 
-    /// Shared to Unique: the frame must hold a copy of the shared one. The page's share comes out of the
-    /// flush, which is due even on the processor that took the fault, as for
-    /// [`map_unique`](Self::map_unique).
-    pub fn break_share<M: TableMemory>(
+    /// Shared to Unique, if the page is shared, with what `part` has for it when it is told the shared frame; else
+    /// `None`, and nothing has changed.
+    ///
+    /// The new mapping is not dirty, and that of a copy not accessed: the write that asked for it sets both when it is
+    /// tried again. In place no flush is due: a processor that still takes the page for read-only faults and finds that
+    /// it may write.
+    #[inline]
+    pub fn part<M: TableMemory>(
         &mut self,
         memory: &mut M,
         gfn: Gfn,
-        frame: OwnedFrame,
-    ) -> Result<PendingFlush, Refused> {
-        match self.find(memory, gfn) {
-            Ok(spot) => self.break_share_at(memory, spot, frame),
-            Err(bug) => Err(Refused {
-                error: bug.into(),
-                frame,
-            }),
+        part: impl FnOnce(&mut M, Hfn) -> Option<Parted>,
+    ) -> Option<Parting> {
+        if gfn.get() >= GFN_LIMIT {
+            return None;
         }
-    }
-
-    /// [`Stage2::break_share`] for a page that was found already.
-    ///
-    /// The new mapping is neither accessed nor dirty: the write that asked for it sets both when it is
-    /// tried again.
-    pub fn break_share_at<M: TableMemory>(
-        &mut self,
-        memory: &mut M,
-        spot: Spot,
-        frame: OwnedFrame,
-    ) -> Result<PendingFlush, Refused> {
-        match self.shared_at(memory, &spot) {
-            Ok(shared) if self.is_fit_for_copy(&frame, shared) => {
-                let leaf = small_leaf(frame.first(), Backing::Owned);
-                memory.store(spot.slot.table, spot.slot.index, Entry::Leaf(leaf).encode());
-                self.count_parted(shared);
-                let mut pending = self.flush_due();
-                pending.retire(Retired::Share(Share::claim(shared)));
-                Ok(pending)
+        let slot = self.descend(memory, gfn);
+        let shared = codec::shared_frame_of(slot.raw)?;
+        if slot.level != Level::One || shared == self.zero_frame() {
+            return None;
+        }
+        let (raw, waiting) = match part(memory, shared)? {
+            Parted::Same => (codec::owned_in_place(slot.raw), ProcessorSet::EMPTY),
+            Parted::Copy(copy) if self.is_fit_for_copy(&copy, shared) => {
+                let leaf = Entry::Leaf(small_leaf(copy.first(), Backing::Owned));
+                (leaf.encode(), self.processors())
             }
-            Ok(_) => Err(Refused {
-                error: Bug::WrongState(spot.gfn()).into(),
-                frame,
-            }),
-            Err(bug) => Err(Refused {
-                error: bug.into(),
-                frame,
-            }),
-        }
-    }
-
-    /// Shared to Unique in place, for the page that has the last share in its frame; it is for the ledger.
-    /// A processor that still takes the page for read-only faults and finds that it may write: no flush is
-    /// due.
-    pub fn take_share<M: TableMemory>(&mut self, memory: &mut M, gfn: Gfn) -> Result<Share, Error> {
-        let spot = self.find(memory, gfn)?;
-        self.take_share_at(memory, spot)
-    }
-
-    /// [`Stage2::take_share`] for a page that was found already.
-    pub fn take_share_at<M: TableMemory>(&mut self, memory: &mut M, spot: Spot) -> Result<Share, Error> {
-        let shared = self.shared_at(memory, &spot)?;
-        rewrite(memory, spot.slot.place()?, |leaf| {
-            with_backing(leaf, Backing::Owned)
-        })?;
-        self.count_parted(shared);
-        Ok(Share::claim(shared))
+            // A bug of who copies: the frame stays lost, which the audit shows, rather than being written by two.
+            Parted::Copy(_) => return None,
+        };
+        memory.store(slot.table, slot.index, raw);
+        self.counters.remove(Page::Shared(shared), Level::One, 1);
+        self.counters.add(Page::Unique(shared), Level::One, 1);
+        Some(Parting {
+            eptp: self.eptp(),
+            waiting,
+            share: Share::claim(shared),
+        })
     }
 
     /// Where a page is mapped by 4 KiB.
@@ -193,14 +199,6 @@ impl Stage2 {
         }
     }
 
-    #[inline]
-    fn shared_at<M: TableMemory>(&self, memory: &M, spot: &Spot) -> Result<Hfn, Bug> {
-        match spot.mapping().page {
-            Page::Shared(frame) => self.recheck(memory, spot).map(|()| frame),
-            _ => Err(Bug::WrongState(spot.gfn())),
-        }
-    }
-
     fn replace_frozen<M: TableMemory>(
         &mut self,
         memory: &mut M,
@@ -218,14 +216,8 @@ impl Stage2 {
     }
 
     #[inline]
-    pub(crate) fn is_fit_for_copy(&self, frame: &OwnedFrame, shared: Hfn) -> bool {
+    fn is_fit_for_copy(&self, frame: &OwnedFrame, shared: Hfn) -> bool {
         frame.size() == PageSize::Small && frame.first() != shared && frame.first() != self.zero_frame()
-    }
-
-    #[inline]
-    fn count_parted(&mut self, shared: Hfn) {
-        self.counters.remove(Page::Shared(shared), Level::One, 1);
-        self.counters.add(Page::Unique(shared), Level::One, 1);
     }
 }
 

@@ -131,11 +131,7 @@ fn a_mapping_that_finds_no_table_gives_the_frame_back() {
 #[test]
 fn pages_that_were_mapped_one_by_one_collapse_and_split_again() {
     let mut world = World::new();
-    for n in 0..512 {
-        world
-            .step(0, &Op::Unique(512 + n, 0x4_0000 + n, Way::Walk), None)
-            .unwrap();
-    }
+    world.fill(0, 512, |n| 0x4_0000 + n);
     world.step(0, &Op::Use(1023, true), None).unwrap();
     world.step(0, &Op::Collapse(700), None).unwrap();
     let whole = world.guests[0]
@@ -161,11 +157,7 @@ fn pages_that_were_mapped_one_by_one_collapse_and_split_again() {
 fn pages_out_of_order_or_out_of_line_do_not_collapse() {
     for frame_of in [|n| 0x4_0000 + (n ^ 1), |n| 0x4_0001 + n] {
         let mut world = World::new();
-        for n in 0..512 {
-            world
-                .step(0, &Op::Unique(n, frame_of(n), Way::Walk), None)
-                .unwrap();
-        }
+        world.fill(0, 0, frame_of);
         assert!(world.step(0, &Op::Collapse(0), None).is_err());
         world.end();
     }

@@ -3,6 +3,7 @@
 mod cases;
 mod codec;
 mod ends;
+mod gathering;
 mod memory;
 mod model;
 mod op;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::vec::Vec;
 
-use super::op::{DEVICE, Op, PROMISED, ZERO, owe};
+use super::op::{DEVICE, Offer, Op, PROMISED, ZERO, owe};
 use super::oracle::{FROZEN, OWED_SHIFT, SHARED, View};
 use crate::audit::Counters;
 use crate::codec::Absent;
@@ -150,6 +150,7 @@ impl Model {
             Op::Block(gfn, frame, size) => self.map_block(gfn, frame, size)?,
             Op::Split(gfn) => self.split(gfn)?,
             Op::Collapse(gfn) => self.collapse(gfn)?,
+            Op::Gather(first, block) => self.gather(first, block)?,
             Op::Fold(..) | Op::TakeAccessed(_) => {}
             Op::Unmap(gfn, size, to) => self.unmap(gfn, size, to)?,
             Op::Reclassify(gfn, from, to) => {
@@ -178,8 +179,7 @@ impl Model {
         | Op::Share(gfn)
         | Op::MergeInto(gfn, _)
         | Op::MergeIntoZero(gfn)
-        | Op::Break(gfn, ..)
-        | Op::TakeShare(gfn, _)) = *op
+        | Op::Part(gfn, _)) = *op
         else {
             return None;
         };
@@ -200,8 +200,8 @@ impl Model {
             (Op::Share(_), State::Frozen(frame)) => merged(State::Shared(frame)),
             (Op::MergeInto(_, frame), State::Frozen(_)) => merged(State::Shared(*frame)),
             (Op::MergeIntoZero(_), State::Frozen(_)) => merged(State::Zero),
-            (Op::Break(_, frame, _), State::Shared(_)) => new_cell(State::Owned(*frame)),
-            (Op::TakeShare(..), State::Shared(frame)) => merged(State::Owned(frame)),
+            (Op::Part(_, Offer::Copy(frame)), State::Shared(_)) => new_cell(State::Owned(*frame)),
+            (Op::Part(_, Offer::Same), State::Shared(frame)) => merged(State::Owned(frame)),
             _ => return None,
         };
         if !matches!(new.state, State::Owned(_) | State::Frozen(_)) {
@@ -275,23 +275,52 @@ impl Model {
 
     fn collapse(&mut self, gfn: u64) -> Option<()> {
         let first = gfn - gfn % 512;
-        let State::Owned(frame) = self.cells.get(&(first, PageSize::Small))?.state else {
+        let frames = self.owned_frames(first)?;
+        if !frames[0].is_multiple_of(512) || !frames.iter().copied().eq(frames[0]..frames[0] + 512) {
             return None;
-        };
-        let mut whole = new_cell(State::Owned(frame));
-        for n in 0..512 {
-            let cell = self.cells.get(&(first + n, PageSize::Small))?;
-            if cell.state != State::Owned(frame + n) || frame % 512 != 0 {
-                return None;
-            }
-            whole.accessed |= cell.accessed;
-            whole.dirty |= cell.dirty;
-            whole.owed = whole.owed.max(cell.owed);
         }
-        self.cells
-            .retain(|(gfn, _), _| !(first..first + 512).contains(gfn));
-        self.cells.insert((first, PageSize::Large), whole);
+        self.make_large(first, new_cell(State::Owned(frames[0])));
         Some(())
+    }
+
+    fn gather(&mut self, first: u64, block: u64) -> Option<()> {
+        self.owned_frames(first)?;
+        let whole = Cell {
+            owed: 1,
+            ..new_cell(State::Owned(block))
+        };
+        self.make_large(first, whole);
+        Some(())
+    }
+
+    /// The frames of the 2 MiB from this page on, if it begins there and all its pages own theirs.
+    pub fn owned_frames(&self, first: u64) -> Option<Vec<u64>> {
+        let frame_of = |n| match self.cells.get(&(first + n, PageSize::Small))?.state {
+            State::Owned(frame) => Some(frame),
+            _ => None,
+        };
+        first.is_multiple_of(512).then_some(())?;
+        (0..512).map(frame_of).collect()
+    }
+
+    /// Of 512 pages, with all that is known of their use.
+    fn make_large(&mut self, first: u64, mut whole: Cell) {
+        for gfn in first..first + 512 {
+            if let Some(cell) = self.cells.remove(&(gfn, PageSize::Small)) {
+                whole.accessed |= cell.accessed;
+                whole.dirty |= cell.dirty;
+                whole.owed = whole.owed.max(cell.owed);
+            }
+        }
+        self.cells.insert((first, PageSize::Large), whole);
+    }
+
+    /// The frame that a page shares with others, if it does.
+    pub fn shared_frame(&self, gfn: u64) -> Option<u64> {
+        match self.cells.get(&(gfn, PageSize::Small))?.state {
+            State::Shared(frame) => Some(frame),
+            _ => None,
+        }
     }
 
     fn unmap(&mut self, gfn: u64, size: PageSize, to: Absent) -> Option<()> {

@@ -39,6 +39,20 @@ pub enum Way {
     Spot,
 }
 
+/// What a page is offered that shares its frame and is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Offer {
+    /// A copy in this frame.
+    Copy(u64),
+    /// Its frame.
+    Same,
+    /// Frames that are no copy: of another size, the very frame that is shared, the zero frame.
+    Large(u64),
+    Original,
+    Zero,
+    Nothing,
+}
+
 #[derive(Clone, Debug)]
 pub enum Op {
     Zero(u64),
@@ -55,9 +69,9 @@ pub enum Op {
     /// Onto this frame, which is shared already.
     MergeInto(u64, u64),
     MergeIntoZero(u64),
-    /// A copy in this frame.
-    Break(u64, u64, Way),
-    TakeShare(u64, Way),
+    Part(u64, Offer),
+    /// Into this block.
+    Gather(u64, u64),
     /// The guest uses a page: the processor sets A, and D for a write.
     Use(u64, bool),
     Harvest(usize),

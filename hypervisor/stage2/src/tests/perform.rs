@@ -1,16 +1,19 @@
 //! The operations, done.
 
+use std::vec;
 use std::vec::Vec;
 
 use arrayvec::ArrayVec;
 
 use super::memory::FakeMemory;
 use super::model::Swept;
-use super::op::{Op, Way, owe};
+use super::op::{Offer, Op, Way, ZERO, owe};
 use super::oracle::{self, View};
 use super::world::{Outcome, World, settle};
 use crate::codec::{GFN_LIMIT, Level};
 use crate::error::{Bug, Error, Refused};
+use crate::flush::Retired;
+use crate::share::Parted;
 use crate::table::Page;
 use pleat_types::{Gfn, Hfn, OwnedFrame, PageSize, Share};
 
@@ -32,6 +35,7 @@ impl World {
             }
             Op::Split(gfn) => self.split(who, gfn),
             Op::Collapse(gfn) => self.collapse(who, gfn),
+            Op::Gather(first, block) => self.gather(who, first, block),
             Op::Fold(gfn, size) => stage2.fold(memory, Gfn::new(gfn), size).map(settle),
             Op::Unmap(gfn, size, to) => stage2.unmap(memory, Gfn::new(gfn), size, to).map(settle),
             Op::Reclassify(gfn, from, to) => stage2.reclassify(memory, Gfn::new(gfn), from, to).map(done),
@@ -76,33 +80,54 @@ impl World {
                 let pending = guest.stage2.merge_into_zero(memory, frozen(gfn)?)?;
                 Ok(settle(pending))
             }
-            Op::Break(gfn, frame, way) => {
-                let frame = OwnedFrame::claim(Hfn::new(frame), PageSize::Small);
-                let key = (frame.first().get(), frame.size());
-                let result = match way {
-                    Way::Walk => guest.stage2.break_share(memory, Gfn::new(gfn), frame),
-                    Way::Spot => {
-                        let spot = guest.stage2.find(memory, Gfn::new(gfn))?;
-                        guest.stage2.break_share_at(memory, spot, frame)
-                    }
-                };
-                self.own(who, key, result.map(settle))
-            }
-            Op::TakeShare(gfn, way) => {
-                let share = match way {
-                    Way::Walk => guest.stage2.take_share(memory, Gfn::new(gfn))?,
-                    Way::Spot => {
-                        let spot = guest.stage2.find(memory, Gfn::new(gfn))?;
-                        guest.stage2.take_share_at(memory, spot)?
-                    }
-                };
-                guest.owned.insert((share.frame().get(), PageSize::Small));
-                self.take_back_share(share.frame());
-                assert!(!self.shares.contains_key(&share.frame().get()));
-                Ok(Outcome::default())
-            }
+            Op::Part(gfn, offer) => self.part(who, gfn, offer),
             _ => panic!("{op:?}"),
         }
+    }
+
+    fn part(&mut self, who: usize, gfn: u64, offer: Offer) -> Result<Outcome, Error> {
+        let guest = &mut self.guests[who];
+        let mut told = None;
+        let parting = guest
+            .stage2
+            .part(&mut self.memory, Gfn::new(gfn), |memory, shared| {
+                assert!(memory.take_log().is_empty(), "stored before there was a copy");
+                told = Some(shared.get());
+                offered(offer, shared)
+            });
+        assert_eq!(told, guest.model.shared_frame(gfn));
+        let parting = parting.ok_or(Bug::WrongState(Gfn::new(gfn)))?;
+        let mut flushed = None;
+        let share = parting.settle(|eptp| flushed = Some(eptp));
+        assert_eq!(Some(share.frame().get()), told);
+        if let Offer::Copy(frame) = offer {
+            assert_eq!(flushed, Some(guest.stage2.eptp()));
+            assert!(guest.owned.insert((frame, PageSize::Small)));
+            return Ok(Outcome {
+                is_flushed: true,
+                retired: vec![Retired::Share(share)],
+            });
+        }
+        assert_eq!(flushed, None);
+        assert!(guest.owned.insert((share.frame().get(), PageSize::Small)));
+        self.take_back_share(share.frame());
+        assert!(!self.shares.contains_key(&share.frame().get()));
+        Ok(Outcome::default())
+    }
+
+    fn gather(&mut self, who: usize, first: u64, block: u64) -> Result<Outcome, Error> {
+        let (memory, guest) = (&mut self.memory, &mut self.guests[who]);
+        let expected = guest.model.owned_frames(first);
+        let gfn = Gfn::new(first);
+        assert_eq!(guest.stage2.is_gatherable(memory, gfn)?, expected.is_some());
+        let mut found = Vec::new();
+        let visit = |_: &mut FakeMemory, frame: Hfn| found.push(frame.get());
+        assert_eq!(guest.stage2.gather(memory, gfn, visit)?, expected.is_some());
+        assert!(memory.take_log().is_empty(), "stored before there was a copy");
+        assert_eq!(found, expected.unwrap_or_default());
+        let frame = OwnedFrame::claim(Hfn::new(block), PageSize::Large);
+        let result = guest.stage2.replace_by_block(memory, gfn, frame);
+        self.own(who, (block, PageSize::Large), result.map(settle))
     }
 
     fn map_unique(&mut self, who: usize, gfn: u64, frame: u64, way: Way) -> Result<Outcome, Error> {
@@ -127,7 +152,7 @@ impl World {
     ) -> Result<Outcome, Error> {
         match result {
             Ok(outcome) => {
-                self.guests[who].owned.insert(key);
+                assert!(self.guests[who].owned.insert(key));
                 Ok(outcome)
             }
             Err(refused) => {
@@ -260,6 +285,18 @@ impl World {
             is_flushed: true,
             retired: Vec::new(),
         }
+    }
+}
+
+fn offered(offer: Offer, shared: Hfn) -> Option<Parted> {
+    let copy = |frame, size| Some(Parted::Copy(OwnedFrame::claim(Hfn::new(frame), size)));
+    match offer {
+        Offer::Copy(frame) => copy(frame, PageSize::Small),
+        Offer::Same => Some(Parted::Same),
+        Offer::Large(frame) => copy(frame, PageSize::Large),
+        Offer::Original => copy(shared.get(), PageSize::Small),
+        Offer::Zero => copy(ZERO, PageSize::Small),
+        Offer::Nothing => None,
     }
 }
 

@@ -6,8 +6,7 @@ use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_oneof, proptes
 use proptest::sample::select;
 use proptest::{collection, option};
 
-use super::op::{GFNS, Op, Way};
-use super::oracle::{SHARED, View};
+use super::op::{GFNS, Offer, Op, Way};
 use super::world::World;
 use crate::codec::{Absent, GFN_LIMIT};
 use crate::error::Error;
@@ -39,9 +38,19 @@ fn mapping() -> impl Strategy<Value = Op> {
         4 => (gfn(), block()).prop_map(|(gfn, size)| Op::Block(gfn, 0, size)),
         3 => gfn().prop_map(Op::Split),
         2 => gfn().prop_map(Op::Collapse),
+        4 => (gfn(), any::<u64>()).prop_map(|(gfn, uses)| Op::Gather(gfn, uses)),
         4 => (gfn(), block()).prop_map(|(gfn, size)| Op::Fold(gfn, size)),
         5 => (gfn(), unmapping).prop_map(|(gfn, (size, to))| Op::Unmap(gfn, size, to)),
         2 => (gfn(), absent(), absent()).prop_map(|(gfn, from, to)| Op::Reclassify(gfn, from, to)),
+    ]
+}
+
+fn offer() -> impl Strategy<Value = Offer> {
+    const REFUSED: [Offer; 4] = [Offer::Large(0), Offer::Original, Offer::Zero, Offer::Nothing];
+    prop_oneof![
+        3 => Just(Offer::Copy(0)),
+        3 => Just(Offer::Same),
+        2 => select(&REFUSED[..]),
     ]
 }
 
@@ -57,8 +66,8 @@ fn sharing() -> impl Strategy<Value = Op> {
         3 => gfn().prop_map(Op::Share),
         5 => (gfn(), any::<u64>()).prop_map(|(gfn, which)| Op::MergeInto(gfn, which)),
         1 => gfn().prop_map(Op::MergeIntoZero),
-        3 => (gfn(), way()).prop_map(|(gfn, way)| Op::Break(gfn, 0, way)),
-        3 => (gfn(), way()).prop_map(|(gfn, way)| Op::TakeShare(gfn, way)),
+        6 => (gfn(), offer()).prop_map(|(gfn, offer)| Op::Part(gfn, offer)),
+        1 => (select(&GFNS[..]), offer()).prop_map(|(gfn, offer)| Op::Part(gfn, offer)),
         1 => gfn().prop_map(|gfn| Op::Unmap(gfn, PageSize::Small, Absent::Untouched)),
     ]
 }
@@ -97,9 +106,14 @@ fn actions() -> impl Strategy<Value = Vec<(usize, Action)>> {
 fn prepare(world: &mut World, who: usize, op: Op) -> Option<Op> {
     match op {
         Op::Unique(gfn, _, way) => Some(Op::Unique(gfn, world.fresh(), way)),
-        Op::Break(gfn, _, way) => {
+        Op::Part(gfn, offer) => {
             make_shared(world, who, gfn);
-            Some(Op::Break(gfn, world.fresh(), way))
+            let offer = prepare_offer(world, who, gfn, offer)?;
+            Some(Op::Part(gfn, offer))
+        }
+        Op::Gather(gfn, uses) => {
+            make_parts(world, who, gfn - gfn % 512, uses);
+            Some(Op::Gather(gfn - gfn % 512, world.fresh()))
         }
         Op::Block(gfn, _, size) => {
             let gfn = gfn - gfn % size.frames();
@@ -123,18 +137,21 @@ fn prepare(world: &mut World, who: usize, op: Op) -> Option<Op> {
             let frame = world.shares.keys().nth(which);
             Some(frame.map_or(Op::Share(gfn), |frame| Op::MergeInto(gfn, *frame)))
         }
-        Op::TakeShare(gfn, _) => {
-            make_shared(world, who, gfn);
-            match world.guests[who].model.view(gfn) {
-                // Only the last one may.
-                View::Mapped { frame, marks, .. } if marks == SHARED => {
-                    let is_last = world.shares.get(&frame) == Some(&1);
-                    is_last.then_some(op)
-                }
-                _ => Some(op),
-            }
-        }
         other => Some(other),
+    }
+}
+
+fn prepare_offer(world: &mut World, who: usize, gfn: u64, offer: Offer) -> Option<Offer> {
+    match offer {
+        Offer::Copy(_) => Some(Offer::Copy(world.fresh())),
+        Offer::Large(_) => Some(Offer::Large(world.fresh())),
+        Offer::Same => {
+            let shared = world.guests[who].model.shared_frame(gfn);
+            // Only the last one may keep it.
+            let is_last = shared.is_none_or(|frame| world.shares[&frame] == 1);
+            is_last.then_some(offer)
+        }
+        _ => Some(offer),
     }
 }
 
@@ -156,6 +173,35 @@ fn make_frozen(world: &mut World, who: usize, gfn: u64) -> Option<()> {
     make_owned(world, who, gfn);
     let _ = world.step(who, &Op::Freeze(gfn), None);
     world.guests[who].frozen.contains_key(&gfn).then_some(())
+}
+
+/// 512 pages that own their frames, if they can; not all of them one after another. Two bits of `uses` for each of
+/// those that are looked at say how it was used.
+fn make_parts(world: &mut World, who: usize, first: u64, uses: u64) {
+    if world.guests[who].model.owned_frames(first).is_some() {
+        return;
+    }
+    let inside = GFNS.into_iter().filter(|gfn| (first..first + 512).contains(gfn));
+    for gfn in inside.clone() {
+        let _ = world.step(who, &Op::Unmap(gfn, PageSize::Small, Absent::Untouched), None);
+    }
+    make_room(world, who, first, PageSize::Large);
+    let block = world.fresh();
+    let _ = world.step(who, &Op::Block(first, block, PageSize::Large), None);
+    let _ = world.step(who, &Op::Split(first), None);
+    for (index, gfn) in inside.enumerate() {
+        let _ = world.step(who, &Op::Unmap(gfn, PageSize::Small, Absent::Untouched), None);
+        make_owned(world, who, gfn);
+        let used = match (uses >> (2 * index)) & 3 {
+            0 => continue,
+            1 => Op::Use(gfn, false),
+            2 => Op::Use(gfn, true),
+            _ => Op::OweCalm(gfn),
+        };
+        if world.guests[who].model.clone().apply(&used).is_some() {
+            world.step(who, &used, None).unwrap();
+        }
+    }
 }
 
 /// The model knows no tables: those of untouched blocks are folded away where a block is to be mapped.

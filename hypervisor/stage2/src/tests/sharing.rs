@@ -1,8 +1,10 @@
 //! Directed cases of sharing: what is refused, what is flushed, what comes out.
 
+use std::vec::Vec;
+
 use super::cases::{empty, small};
 use super::memory::FakeMemory;
-use super::op::{Op, Way, ZERO};
+use super::op::{Offer, Op, Way, ZERO};
 use super::world::World;
 use crate::codec::{Absent, GFN_LIMIT};
 use crate::error::{Bug, Error};
@@ -10,11 +12,11 @@ use crate::fault::FaultAction;
 use crate::find::Spot;
 use crate::flush::{ProcessorSet, Retired};
 use crate::memory::TableMemory;
-use crate::share::Frozen;
+use crate::share::{Frozen, Parted};
 use crate::table::{Page, Stage2};
 use pleat_types::{Access, Gfn, Hfn, OwnedFrame, PageSize, Share};
 
-const SHARED: u64 = 0x8000;
+pub const SHARED: u64 = 0x8000;
 
 pub const fn gfn(number: u64) -> Gfn {
     Gfn::new(number)
@@ -80,12 +82,7 @@ fn only_the_right_state_is_left_by_each_way() {
         assert_eq!(stage2.freeze(&mut memory, gfn(number)).unwrap_err(), wrong);
     }
     for number in [0, 2, 3, 4, 600] {
-        let wrong: Error = Bug::WrongState(gfn(number)).into();
-        assert_eq!(stage2.take_share(&mut memory, gfn(number)).unwrap_err(), wrong);
-        let refused = stage2
-            .break_share(&mut memory, gfn(number), small(0x900))
-            .unwrap_err();
-        assert_eq!((refused.error, refused.frame), (wrong, small(0x900)));
+        assert_eq!(stage2.part(&mut memory, gfn(number), nobody_asks), None);
     }
     for number in [1, 2, 3, 4] {
         let wrong = Bug::WrongState(gfn(number));
@@ -98,17 +95,24 @@ fn only_the_right_state_is_left_by_each_way() {
         small(ZERO),
         OwnedFrame::claim(Hfn::new(0x400), PageSize::Large),
     ] {
-        let refused = stage2.break_share(&mut memory, gfn(1), frame).unwrap_err();
-        assert_eq!(refused.error, Bug::WrongState(gfn(1)).into());
+        let parting = stage2.part(&mut memory, gfn(1), |_, _| Some(Parted::Copy(frame)));
+        assert_eq!(parting, None);
     }
-    let beyond = stage2.break_share(&mut memory, gfn(GFN_LIMIT), small(0x900));
-    assert_eq!(beyond.unwrap_err().error, Bug::WrongState(gfn(GFN_LIMIT)).into());
+    assert_eq!(stage2.part(&mut memory, gfn(1), |_, _| None), None);
+    // Cut off at the top these would be page 1.
+    for beyond in [GFN_LIMIT + 1, (1 << 63) + 1] {
+        assert_eq!(stage2.part(&mut memory, gfn(beyond), nobody_asks), None);
+    }
     let kept = stage2.unmap(&mut memory, gfn(4), PageSize::Small, Absent::Untouched);
     assert_eq!(kept.unwrap_err(), Bug::WrongState(gfn(4)).into());
     let own = stage2.merge_into(&mut memory, frozen, Share::claim(Hfn::new(0x104)));
     assert_eq!(own.unwrap_err(), Bug::WrongState(gfn(4)));
     assert!(memory.take_log().is_empty());
     assert_eq!(*stage2.counters(), before);
+}
+
+fn nobody_asks(_: &mut FakeMemory, shared: Hfn) -> Option<Parted> {
+    panic!("{shared} is not shared");
 }
 
 #[test]
@@ -133,24 +137,23 @@ fn a_frozen_page_of_other_tables_is_refused() {
 fn a_spot_that_has_changed_is_refused() {
     let refused = |memory: &mut FakeMemory, stage2: &mut Stage2, spot: Spot| {
         memory.take_log();
-        let shared = stage2.break_share_at(memory, spot, small(0x900)).unwrap_err();
-        let fresh = stage2.map_unique_at(memory, spot, small(0x900)).unwrap_err();
-        assert_eq!(shared.error, Bug::WrongState(spot.gfn()).into());
-        assert_eq!((fresh.error, fresh.frame), (shared.error, shared.frame));
+        let refused = stage2.map_unique_at(memory, spot, small(0x900)).unwrap_err();
+        assert_eq!(refused.error, Bug::WrongState(spot.gfn()).into());
+        assert_eq!(refused.frame, small(0x900));
         assert!(memory.take_log().is_empty());
     };
     let (mut memory, mut stage2, _frozen) = mixed();
-    let spot = stage2.find(&memory, gfn(1)).unwrap();
-    assert_eq!(*spot.mapping(), stage2.lookup(&memory, gfn(1)).unwrap());
+    let spot = stage2.find(&memory, gfn(2)).unwrap();
+    assert_eq!(*spot.mapping(), stage2.lookup(&memory, gfn(2)).unwrap());
     // Of other tables, though they say the same.
     let (mut other_memory, _, _frozen) = mixed();
     let (mut memory_of_two, mut second) = empty(ProcessorSet::one(0));
     let root = Stage2::new(&mut memory_of_two, Hfn::new(ZERO), ProcessorSet::EMPTY);
     drop(core::mem::replace(&mut second, root.unwrap()));
     refused(&mut other_memory, &mut second, spot);
-    // Taken over in place meanwhile.
-    let share = stage2.take_share(&mut memory, gfn(1)).unwrap();
-    assert_eq!(share.frame(), Hfn::new(SHARED));
+    // Written meanwhile.
+    let pending = stage2.map_unique(&mut memory, gfn(2), small(0x102)).unwrap();
+    assert!(pending.settle(|_| {}).is_empty());
     refused(&mut memory, &mut stage2, spot);
     // Its table is gone.
     let (mut memory, mut stage2) = empty(ProcessorSet::one(0));
@@ -168,16 +171,36 @@ fn a_spot_that_has_changed_is_refused() {
 #[test]
 fn a_spot_outlives_the_bits_of_the_processor() {
     let (mut memory, mut stage2, _frozen) = mixed();
-    let spot = stage2.find(&memory, gfn(1)).unwrap();
-    let (table, index, _, _) = super::oracle::place(&memory, stage2.root(), 1).unwrap();
+    let spot = stage2.find(&memory, gfn(2)).unwrap();
+    let (table, index, _, _) = super::oracle::place(&memory, stage2.root(), 2).unwrap();
     memory.set_bits(table, index, 0x100);
-    let pending = stage2.break_share_at(&mut memory, spot, small(0x900)).unwrap();
+    let pending = stage2.map_unique_at(&mut memory, spot, small(0x900)).unwrap();
     assert_eq!(pending.waiting(), ProcessorSet::one(0));
-    let share = Retired::Share(Share::claim(Hfn::new(SHARED)));
-    assert_eq!(pending.settle(|_| {}).as_slice(), [share]);
-    let mapping = stage2.lookup(&memory, gfn(1)).unwrap();
+    assert!(pending.settle(|_| {}).is_empty());
+    let mapping = stage2.lookup(&memory, gfn(2)).unwrap();
     assert_eq!(mapping.page, Page::Unique(Hfn::new(0x900)));
     assert!(!mapping.accessed && !mapping.dirty && mapping.calm_owed == 0);
+}
+
+/// The copy is flushed before the share comes out and is not used yet; in place nothing is flushed and what the
+/// processor has noted stays.
+#[test]
+fn a_page_parts_with_a_copy_or_in_place() {
+    for (offer, frame, flushes) in [(Parted::Copy(small(0x900)), 0x900, 1), (Parted::Same, SHARED, 0)] {
+        let (mut memory, mut stage2, _frozen) = mixed();
+        let (table, index, _, _) = super::oracle::place(&memory, stage2.root(), 1).unwrap();
+        memory.set_bits(table, index, 0x100);
+        let parting = stage2.part(&mut memory, gfn(1), |_, _| Some(offer)).unwrap();
+        let mut flushed = Vec::new();
+        let share = parting.settle(|eptp| flushed.push(eptp));
+        assert_eq!(share, Share::claim(Hfn::new(SHARED)));
+        assert_eq!(flushed, [stage2.eptp()][..flushes]);
+        let mapping = stage2.lookup(&memory, gfn(1)).unwrap();
+        assert_eq!(mapping.page, Page::Unique(Hfn::new(frame)));
+        assert_eq!((mapping.accessed, mapping.dirty), (flushes == 0, false));
+        assert_eq!(mapping.calm_owed, 0);
+        stage2.audit(&memory).unwrap();
+    }
 }
 
 #[test]
@@ -216,10 +239,10 @@ fn the_last_owner_keeps_the_frame_and_the_share_comes_out_once() {
     }
     assert_eq!(world.shares[&shared], 3);
     let copy = world.fresh();
-    world.step(0, &Op::Break(7, copy, Way::Spot), None).unwrap();
+    world.step(0, &Op::Part(7, Offer::Copy(copy)), None).unwrap();
     world.replace(1);
     assert_eq!(world.shares[&shared], 1);
-    world.step(2, &Op::TakeShare(7, Way::Spot), None).unwrap();
+    world.step(2, &Op::Part(7, Offer::Same), None).unwrap();
     assert!(world.shares.is_empty());
     assert!(world.guests[2].owned.contains(&(shared, PageSize::Small)));
     world.step(2, &Op::Use(7, true), None).unwrap();
@@ -231,10 +254,7 @@ fn shared_and_frozen_pages_do_not_collapse() {
     for last in [Op::Freeze(9), Op::Share(9)] {
         let mut world = World::new();
         let first = world.fresh();
-        for n in 0..512 {
-            let op = Op::Unique(n, first + n, Way::Walk);
-            world.step(0, &op, None).unwrap();
-        }
+        world.fill(0, 0, |n| first + n);
         world.step(0, &Op::Freeze(9), None).unwrap();
         let _ = world.step(0, &last, None);
         let refused = world.step(0, &Op::Collapse(0), None);

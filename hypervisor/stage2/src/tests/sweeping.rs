@@ -7,10 +7,11 @@ use arrayvec::ArrayVec;
 
 use super::cases::{Racing, empty, small};
 use super::memory::FakeMemory;
-use super::sharing::{freeze, gfn, map, mixed};
+use super::sharing::{SHARED, freeze, gfn, map, mixed};
 use crate::codec::GFN_LIMIT;
 use crate::flush::{BATCH, ProcessorSet};
 use crate::memory::TableMemory;
+use crate::share::Parted;
 use crate::sweep::{Calm, Sweep};
 use crate::table::{Page, Stage2};
 use pleat_types::{Hfn, OwnedFrame, PageSize};
@@ -150,13 +151,13 @@ fn the_cost_of_a_sweep_and_of_a_break_is_bounded() {
         assert_eq!((sweep.next, sweep.looked_at), (None, 2));
     });
     assert_eq!(cost, (4 + 512) + (3 + 511) + (2 + 511) + (1 + 511));
-    // One walk for the fault, one look whether that still holds.
+    // One walk, and nothing is looked at twice.
     let cost = loads(&mut |memory| {
-        let spot = stage2.find(memory, gfn(1)).unwrap();
-        let pending = stage2.break_share_at(memory, spot, small(0x900)).unwrap();
-        assert_eq!(pending.settle(|_| {}).len(), 1);
+        let copy = |_: &mut Counting, _| Some(Parted::Copy(small(0x900)));
+        let share = stage2.part(memory, gfn(1), copy).unwrap().settle(|_| {});
+        assert_eq!(share.frame(), Hfn::new(SHARED));
     });
-    assert_eq!(cost, 4 + 1);
+    assert_eq!(cost, 4);
 }
 
 #[test]
