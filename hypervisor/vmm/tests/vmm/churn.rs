@@ -206,7 +206,7 @@ fn is_excused(failure: &serde_json::Value) -> bool {
 
 fn cases() -> u32 {
     let cases = std::env::var("PROPTEST_CASES").ok();
-    cases.and_then(|cases| cases.parse().ok()).unwrap_or(20)
+    cases.and_then(|cases| cases.parse().ok()).unwrap_or(12)
 }
 
 proptest! {
