@@ -5,7 +5,7 @@
 
 use arrayvec::ArrayVec;
 use core::sync::atomic::{AtomicU64, Ordering};
-use pleat_types::{FRAME_SIZE, FrameMemory, FrozenFrame, Hfn, Hpa};
+use pleat_types::{FRAME_SIZE, FrameMemory, FrozenFrame, Hfn, Hpa, LINE};
 
 use crate::cpu;
 
@@ -152,6 +152,16 @@ impl FrameMemory for Frames {
     }
 
     #[inline]
+    #[inline]
+    fn load_line(&self, table: Hfn, index: usize) -> [u64; LINE] {
+        assert!(index <= WORDS - LINE, "a table has 512 entries");
+        let first = self.frame(table).cast::<AtomicU64>();
+        core::array::from_fn(|n| {
+            // SAFETY: within a frame that was checked, as in `entry`.
+            unsafe { &*first.add(index + n) }.load(Ordering::Relaxed)
+        })
+    }
+
     fn store_entry(&mut self, table: Hfn, index: usize, value: u64) {
         self.entry(table, index).store(value, Ordering::Relaxed);
     }

@@ -74,6 +74,12 @@ impl Slot {
         }
     }
 
+    /// The entry as it is now.
+    pub fn reload<M: TableMemory>(self, memory: &M) -> Self {
+        let raw = memory.load(self.table, self.index);
+        Self { raw, ..self }
+    }
+
     /// The same, decoded.
     #[inline]
     pub fn place(self) -> Result<Place, Bug> {

@@ -1,6 +1,6 @@
 //! What the tables lie in.
 
-use pleat_types::Hfn;
+use pleat_types::{Hfn, LINE};
 
 /// Memory that holds extended page tables, and the source of frames for new ones.
 ///
@@ -8,6 +8,11 @@ use pleat_types::Hfn;
 pub trait TableMemory {
     /// Reads the entry `index` (0 to 511) of a table.
     fn load(&self, table: Hfn, index: usize) -> u64;
+
+    /// Reads the eight entries from `index`, a multiple of eight, on.
+    fn load_line(&self, table: Hfn, index: usize) -> [u64; LINE] {
+        core::array::from_fn(|n| self.load(table, index + n))
+    }
 
     /// Writes the entry `index` (0 to 511) of a table.
     fn store(&mut self, table: Hfn, index: usize, value: u64);

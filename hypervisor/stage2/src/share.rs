@@ -21,6 +21,7 @@ use pleat_types::{FrozenFrame, Gfn, Hfn, OwnedFrame, PageSize, Share};
 
 use crate::codec::{self, Backing, Entry, GFN_LIMIT, Leaf, Level};
 use crate::error::{Bug, Error};
+use crate::find::{Slot, Spot};
 use crate::flush::{PendingFlush, ProcessorSet, Retired};
 use crate::map::small_leaf;
 use crate::memory::TableMemory;
@@ -32,6 +33,9 @@ use crate::table::{Page, Place, Stage2, rewrite};
 pub struct Frozen {
     gfn: Gfn,
     frame: Hfn,
+    /// Where its entry was, as long as no table has been taken out since.
+    slot: Slot,
+    unlinked: u64,
 }
 
 impl Frozen {
@@ -91,12 +95,31 @@ impl Stage2 {
         memory: &mut M,
         gfn: Gfn,
     ) -> Result<(Frozen, PendingFlush), Error> {
-        let place = self.small_place(memory, gfn)?;
-        let Page::Unique(frame) = self.page(place.entry, place.level)? else {
-            return Err(Bug::WrongState(gfn).into());
+        let spot = self.find(memory, gfn)?;
+        self.freeze_at(memory, &spot)
+    }
+
+    /// [`Stage2::freeze`] for a page that was found already.
+    pub fn freeze_at<M: TableMemory>(
+        &mut self,
+        memory: &mut M,
+        spot: &Spot,
+    ) -> Result<(Frozen, PendingFlush), Error> {
+        let (gfn, slot) = (spot.gfn(), spot.slot);
+        let frame = match spot.mapping().page {
+            Page::Unique(frame) if slot.level == Level::One => frame,
+            Page::Unique(_) => return Err(Bug::WrongSize(gfn).into()),
+            _ => return Err(Bug::WrongState(gfn).into()),
         };
-        rewrite(memory, place, |leaf| with_backing(leaf, Backing::Frozen))?;
-        Ok((Frozen { gfn, frame }, self.flush_due()))
+        self.recheck(memory, spot)?;
+        rewrite(memory, slot.place()?, |leaf| with_backing(leaf, Backing::Frozen))?;
+        let frozen = Frozen {
+            gfn,
+            frame,
+            slot,
+            unlinked: self.unlinked(),
+        };
+        Ok((frozen, self.flush_due()))
     }
 
     /// Frozen back to Unique, with all that was known of the page. A processor that still takes it for
@@ -147,7 +170,7 @@ impl Stage2 {
     /// The new mapping is not dirty, and that of a copy not accessed: the write that asked for it sets both when it is
     /// tried again. In place no flush is due: a processor that still takes the page for read-only faults and finds that
     /// it may write.
-    #[inline]
+    #[inline(always)]
     pub fn part<M: TableMemory>(
         &mut self,
         memory: &mut M,
@@ -191,7 +214,11 @@ impl Stage2 {
     }
 
     fn frozen_place<M: TableMemory>(&self, memory: &M, frozen: &Frozen) -> Result<Place, Bug> {
-        let place = self.small_place(memory, frozen.gfn)?;
+        let place = if frozen.unlinked == self.unlinked() {
+            frozen.slot.reload(memory).place()?
+        } else {
+            self.small_place(memory, frozen.gfn)?
+        };
         if self.page(place.entry, place.level)? == Page::Frozen(frozen.frame) {
             Ok(place)
         } else {

@@ -5,7 +5,7 @@
 //! entry itself: sweeping what has not been written and owes nothing costs a load and two tests.
 
 use arrayvec::ArrayVec;
-use pleat_types::{Gfn, Hfn, PageSize};
+use pleat_types::{Gfn, Hfn, LINE, PageSize};
 
 use crate::codec::{self, Backing, CALM_OWED_MAX, ENTRIES, Entry, GFN_LIMIT, Leaf, Level};
 use crate::error::Bug;
@@ -176,6 +176,14 @@ impl<F: FnMut(Hfn) -> u8> Sweeper<'_, F> {
         let end = usize::try_from(left).map_or(ENTRIES, |left| ENTRIES.min(place.index.saturating_add(left)));
         let mut index = place.index;
         while index < end {
+            if place.level == Level::One && index % LINE == 0 && end - index >= LINE {
+                let line = memory.load_line(place.table, index);
+                if let Some(owned) = codec::owned_if_settled(&line) {
+                    self.tally.looked_at += owned;
+                    index += LINE;
+                    continue;
+                }
+            }
             let raw = memory.load(place.table, index);
             if place.level != Level::One && codec::table_of(raw).is_some() {
                 break;

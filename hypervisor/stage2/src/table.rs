@@ -161,6 +161,11 @@ impl Stage2 {
         self.processors
     }
 
+    /// How often a table was taken out.
+    pub(crate) const fn unlinked(&self) -> u64 {
+        self.unlinked
+    }
+
     /// Counts a table of this level that was taken out.
     pub(crate) fn count_unlinked(&mut self, level: Level) {
         self.counters.remove_table(level);

@@ -33,6 +33,9 @@ pub struct CpuidResult {
     pub edx: u32,
 }
 
+/// Entries of a table that lie in one cache line.
+pub const LINE: usize = 8;
+
 /// Bytes of host frames that hold guest memory, page tables or boot images.
 ///
 /// A frame outside of what the machine handed out at boot is a bug of the caller: it panics.
@@ -52,6 +55,10 @@ pub trait FrameMemory {
     fn write(&mut self, to: Hpa, bytes: &[u8]);
     /// Reads the 64-bit entry `index` (0 to 511) of a table, in one access.
     fn load_entry(&self, table: Hfn, index: usize) -> u64;
+    /// Reads the entries of a table from `index`, a multiple of [`LINE`], on, each in one access.
+    fn load_line(&self, table: Hfn, index: usize) -> [u64; LINE] {
+        core::array::from_fn(|n| self.load_entry(table, index + n))
+    }
     /// Writes the 64-bit entry `index` (0 to 511) of a table, in one access.
     fn store_entry(&mut self, table: Hfn, index: usize, value: u64);
 }

@@ -248,7 +248,11 @@ impl<P: Platform> Hypervisor<P> {
         let wake_up = timers.unwrap_or(Tsc::NEVER).min(appointment);
         let is_hopeless = wake_up == Tsc::NEVER && !self.config.is_interactive;
         // Who waits for memory waits for a look, or is stopped.
-        if is_hopeless && !self.guests().any(|guest| guest.is_paused || guest.waits_for_memory()) {
+        if is_hopeless
+            && !self
+                .guests()
+                .any(|guest| guest.is_paused || guest.waits_for_memory())
+        {
             self.host.fail(format_args!(
                 "every guest waits for an interrupt that nothing will raise"
             ));

@@ -3,7 +3,7 @@
 use super::FramePool;
 use pleat_overcommit::ledger::Purpose;
 use pleat_stage2::TableMemory;
-use pleat_types::{FrameMemory, GuestId, Hfn};
+use pleat_types::{FrameMemory, GuestId, Hfn, LINE};
 
 /// A guest's tables where none can be added: to look something up, or to change an entry that is there.
 pub(crate) struct FixedTables<'a, M: FrameMemory>(pub(crate) &'a mut M);
@@ -11,6 +11,10 @@ pub(crate) struct FixedTables<'a, M: FrameMemory>(pub(crate) &'a mut M);
 impl<M: FrameMemory> TableMemory for FixedTables<'_, M> {
     fn load(&self, table: Hfn, index: usize) -> u64 {
         self.0.load_entry(table, index)
+    }
+
+    fn load_line(&self, table: Hfn, index: usize) -> [u64; LINE] {
+        self.0.load_line(table, index)
     }
 
     fn store(&mut self, table: Hfn, index: usize, value: u64) {

@@ -192,7 +192,7 @@ impl<P: Platform> Host<P> {
     }
 
     /// The same, with the place in the tables where it can be changed.
-    fn find(&mut self, memory: &GuestMemory, gfn: Gfn) -> Result<Spot, MemoryError> {
+    pub(crate) fn find(&mut self, memory: &GuestMemory, gfn: Gfn) -> Result<Spot, MemoryError> {
         let found = self.with_fixed_tables(memory, |stage2, tables| stage2.find(tables, gfn))?;
         found.map_err(|_| MemoryError::Bug("page lookup"))
     }

@@ -4,7 +4,7 @@ use super::kinds::FaultKind;
 use super::{FixedTables, GuestMemory, Life, MemoryError};
 use crate::host::Host;
 use pleat_overcommit::ledger::{Company, Owner};
-use pleat_stage2::{Frozen, Mapping, Page, Parted};
+use pleat_stage2::{Frozen, Mapping, Page, Parted, Spot};
 use pleat_types::{FrameMemory, Gfn, Hfn, Platform};
 
 impl GuestMemory {
@@ -19,8 +19,9 @@ impl GuestMemory {
 
 impl<P: Platform> Host<P> {
     /// Takes the right to write from a page that owns its frame; on return no processor can write to it.
-    pub(crate) fn freeze(&mut self, memory: &mut GuestMemory, gfn: Gfn) -> Result<Frozen, MemoryError> {
-        let (frozen, pending) = self.with_tables(memory, |stage2, tables| stage2.freeze(tables, gfn))??;
+    pub(crate) fn freeze(&mut self, memory: &mut GuestMemory, spot: &Spot) -> Result<Frozen, MemoryError> {
+        let (frozen, pending) =
+            self.with_tables(memory, |stage2, tables| stage2.freeze_at(tables, spot))??;
         self.settle(pending);
         Ok(frozen)
     }

@@ -73,11 +73,12 @@ impl<P: Platform> Scanner<'_, P> {
         let Some(domain) = self.merger.domain(slot.guest.id) else {
             return Ok(None);
         };
-        let mapping = self.host.lookup(&slot.guest.memory, gfn)?;
+        let spot = self.host.find(&slot.guest.memory, gfn)?;
+        let mapping = spot.mapping();
         if !matches!(mapping.page, Page::Unique(_)) || mapping.dirty || mapping.level != Level::One {
             return Ok(None);
         }
-        let page = self.host.freeze(&mut slot.guest.memory, gfn)?;
+        let page = self.host.freeze(&mut slot.guest.memory, &spot)?;
         Ok(Some(Candidate {
             guest: index,
             domain,
@@ -155,11 +156,12 @@ impl<P: Platform> Scanner<'_, P> {
         if self.merger.domain(partner.guest) != Some(candidate.domain) || !slot.guest.is_scanned() {
             return Ok(Match::Different(candidate));
         }
-        let mapping = self.host.lookup(&slot.guest.memory, partner.gfn)?;
+        let spot = self.host.find(&slot.guest.memory, partner.gfn)?;
+        let mapping = spot.mapping();
         if mapping.page != Page::Unique(frame) || mapping.level != Level::One {
             return Ok(Match::Different(candidate));
         }
-        let page = self.host.freeze(&mut slot.guest.memory, partner.gfn)?;
+        let page = self.host.freeze(&mut slot.guest.memory, &spot)?;
         let is_stale = mapping.dirty || mapping.calm_owed > 0;
         if self.are_equal(&candidate.page.vouch(), &page.vouch()) {
             self.share(index, page)?;
