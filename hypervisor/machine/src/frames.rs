@@ -152,7 +152,6 @@ impl FrameMemory for Frames {
     }
 
     #[inline]
-    #[inline]
     fn load_line(&self, table: Hfn, index: usize) -> [u64; LINE] {
         assert!(index <= WORDS - LINE, "a table has 512 entries");
         let first = self.frame(table).cast::<AtomicU64>();
@@ -162,6 +161,7 @@ impl FrameMemory for Frames {
         })
     }
 
+    #[inline]
     fn store_entry(&mut self, table: Hfn, index: usize, value: u64) {
         self.entry(table, index).store(value, Ordering::Relaxed);
     }

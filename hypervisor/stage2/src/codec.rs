@@ -345,7 +345,7 @@ pub(crate) const fn is_unsettled(raw: u64) -> bool {
 pub(crate) fn owned_if_settled(line: &[u64; LINE]) -> Option<u64> {
     let (mut owned, mut all) = (0, 0);
     for raw in line {
-        let writable = raw / WRITE & 1;
+        let writable = u64::from(is_writable(*raw));
         owned += writable;
         all |= raw & writable.wrapping_neg();
     }

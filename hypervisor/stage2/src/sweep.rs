@@ -176,7 +176,7 @@ impl<F: FnMut(Hfn) -> u8> Sweeper<'_, F> {
         let end = usize::try_from(left).map_or(ENTRIES, |left| ENTRIES.min(place.index.saturating_add(left)));
         let mut index = place.index;
         while index < end {
-            if place.level == Level::One && index % LINE == 0 && end - index >= LINE {
+            if place.level == Level::One && index.is_multiple_of(LINE) && end - index >= LINE {
                 let line = memory.load_line(place.table, index);
                 if let Some(owned) = codec::owned_if_settled(&line) {
                     self.tally.looked_at += owned;

@@ -183,16 +183,16 @@ fn check_domains(guests: &[Spanned<raw::Guest>]) -> Checked<()> {
         let mut guests = guests.iter().map(Spanned::get_ref);
         guests.any(|guest| guest.domain.is_none() && guest.name.get_ref() == word)
     };
-    let taken = guests.iter().filter_map(|guest| guest.get_ref().domain.as_ref());
-    for domain in taken.filter(|domain| alone(domain.get_ref())) {
-        let word = domain.get_ref();
-        let message = format!(
-            "the domain `{word}` would take in guest `{word}`, which has none and is to be alone; give that guest \
-             `domain = \"{word}\"` too, or take another word"
-        );
-        return Err((Some(domain.span()), message));
-    }
-    Ok(())
+    let mut taken = guests.iter().filter_map(|guest| guest.get_ref().domain.as_ref());
+    let Some(domain) = taken.find(|domain| alone(domain.get_ref())) else {
+        return Ok(());
+    };
+    let word = domain.get_ref();
+    let message = format!(
+        "the domain `{word}` would take in guest `{word}`, which has none and is to be alone; give that guest \
+         `domain = \"{word}\"` too, or take another word"
+    );
+    Err((Some(domain.span()), message))
 }
 
 /// Where names of files and test kernels are looked up.
