@@ -5,9 +5,10 @@
 //! merged any time soon.
 
 use super::look::Scanner;
+use crate::frames::FramePool;
 use crate::memory::MemoryError;
 use pleat_bundle::config::Pages;
-use pleat_overcommit::merge::{Look, Pressure, SAMPLE_WORDS, Sample, content, should_split};
+use pleat_overcommit::merge::{Look, Pressure, SAMPLE_WORDS, Sample, Secret, content, should_split};
 use pleat_stage2::{Error, Level, Page};
 use pleat_types::{FRAME_SIZE, FrameMemory, Gfn, Hfn, LARGE_FRAMES, OwnedFrame, PageSize, Platform};
 
@@ -15,6 +16,37 @@ use pleat_types::{FRAME_SIZE, FrameMemory, Gfn, Hfn, LARGE_FRAMES, OwnedFrame, P
 const HOT: u64 = 128;
 /// Blocks of 2 MiB that stay free for others when pages are collapsed into a new one.
 const SPARE_BLOCKS: u64 = 4;
+
+/// With fewer samples than these there is no estimate.
+const FEW: u32 = 4;
+/// Then of so many pages one is sampled.
+const BY_PLACE: usize = 32;
+
+/// What looking at pages of a large mapping takes. The guest may write to them: they are copied.
+struct Sampling<'a, M: FrameMemory> {
+    memory: &'a M,
+    frames: &'a FramePool,
+    secret: &'a Secret,
+}
+
+impl<M: FrameMemory> Sampling<'_, M> {
+    /// Whether the content of the n-th page asks for it.
+    fn is_wanted(&self, n: u64, frame: Hfn) -> bool {
+        let words = SAMPLE_WORDS.map(|word| self.memory.load_entry(frame, word));
+        Look::wants(n, &words)
+    }
+
+    fn sample(&self, frame: Hfn) -> Sample {
+        let mut page = [0; FRAME_SIZE];
+        self.memory.read_frame(frame, &mut page);
+        let key = self.secret.key(&page);
+        match () {
+            () if content::is_zero(&page) => Sample::Zero,
+            () if self.frames.with_key(key).next().is_some() => Sample::Indexed(key),
+            () => Sample::Content(key),
+        }
+    }
+}
 
 impl<P: Platform> Scanner<'_, P> {
     /// A 2 MiB mapping was written and is calm now.
@@ -37,29 +69,30 @@ impl<P: Platform> Scanner<'_, P> {
         Ok(())
     }
 
-    /// How many percent of its sampled pages are duplicates. The guest may write to them: they are copied.
+    /// How many percent of its sampled pages are duplicates. Where hardly any page's content asks to be sampled, as
+    /// where all are one of a few, some are by their place.
     fn sample(&mut self, index: usize, gfn: Gfn, first: Hfn) -> u8 {
         let guest = self.slots[index].guest.id;
+        let sampler = Sampling {
+            memory: self.host.platform.memory(),
+            frames: &self.host.frames,
+            secret: &self.merger.secrets[index],
+        };
         let mut look = self.merger.sampler.look(guest, gfn);
-        let secret = &self.merger.secrets[index];
-        let mut page = [0; FRAME_SIZE];
+        let frame = |n: u64| Hfn::new(first.get() + n);
         for n in 0..LARGE_FRAMES {
-            let frame = Hfn::new(first.get() + n);
-            let memory = self.host.platform.memory();
-            let words = SAMPLE_WORDS.map(|word| memory.load_entry(frame, word));
-            if !Look::wants(n, &words) {
-                continue;
+            if sampler.is_wanted(n, frame(n)) {
+                look.note(sampler.sample(frame(n)));
             }
-            memory.read_frame(frame, &mut page);
-            let key = secret.key(&page);
-            self.merger.work.hashed += 1;
-            look.note(match () {
-                () if content::is_zero(&page) => Sample::Zero,
-                () if self.host.frames.with_key(key).next().is_some() => Sample::Indexed(key),
-                () => Sample::Content(key),
-            });
         }
-        look.estimate().percent()
+        if look.estimate().sampled < FEW {
+            for n in (0..LARGE_FRAMES).step_by(BY_PLACE) {
+                look.note(sampler.sample(frame(n)));
+            }
+        }
+        let estimate = look.estimate();
+        self.merger.work.hashed += u64::from(estimate.sampled);
+        estimate.percent()
     }
 
     /// One mapping becomes 512, which will be looked at one by one. The table may be one of the reserve: it is to

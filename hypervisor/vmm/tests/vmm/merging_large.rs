@@ -58,6 +58,16 @@ fn a_mapping_with_few_duplicates_stays_whole() {
 }
 
 #[test]
+fn a_mapping_of_a_few_contents_is_split_whichever_they_are() {
+    for contents in [1, 2, 3, 5, 8] {
+        let program = [fill(pages(contents)), wait(20), compare(pages(contents)), sleep()].concat();
+        let report = quick(vec![(large("a"), program)], true, 10).run();
+        assert_eq!(merge(&report, "split"), 1, "{contents} contents");
+        assert_eq!(merge(&report, "shared"), contents);
+    }
+}
+
+#[test]
 fn the_threshold_decides() {
     // One content in four is there twice.
     let some = || (0..512).map(|n| (FIRST + n, if n >= 384 { n - 384 } else { n } + 1));
