@@ -60,11 +60,18 @@ pub struct MergeConfig {
 impl MergeConfig {
     /// No scanner at all.
     pub const OFF: Self = Self {
+        split_percent: 100,
+        hash_bits: 32,
+        ..Self::ZERO
+    };
+
+    /// All zero: for a static place that a configuration is read into.
+    pub const ZERO: Self = Self {
         is_on: false,
         pace: None,
         epoch_us: 0,
-        split_percent: 100,
-        hash_bits: 32,
+        split_percent: 0,
+        hash_bits: 0,
     };
 }
 

@@ -111,7 +111,7 @@ impl<P: Platform> Storage<P> {
             is_interactive: false,
             slice_us: 0,
             seed: None,
-            merge: MergeConfig::OFF,
+            merge: MergeConfig::ZERO,
             guests: ArrayVec::new_const(),
             script: ArrayVec::new_const(),
         },

@@ -212,6 +212,7 @@ impl<P: Platform> Hypervisor<P> {
     /// Guests whose interrupt has come, or for which there is memory again, can run.
     fn wake_guests(&mut self, now: Tsc) {
         let cost = self.host.micros(WAKE_COST_US);
+        self.merger.is_in_hurry = false;
         for (index, slot) in self.slots.iter_mut().enumerate() {
             let Slot {
                 vcpu: Some(vcpu),
@@ -226,6 +227,7 @@ impl<P: Platform> Hypervisor<P> {
                 Life::Running | Life::Ended(_) => false,
             };
             if is_awake {
+                self.merger.is_in_hurry = true;
                 guest.life = Life::Running;
                 if !guest.is_paused {
                     self.scheduler.wake(index);

@@ -83,10 +83,11 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// Nothing may be spent.
+    /// For a place that a pace is put into before it is asked for anything. All zero, so that it takes no room in an
+    /// image.
     pub const STOPPED: Self = Self {
-        tsc_hz: 1,
-        fixed: Some(0),
+        tsc_hz: 0,
+        fixed: None,
         advised: 0,
         is_idle: false,
         ticks: 0,

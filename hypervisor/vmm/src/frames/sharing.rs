@@ -54,7 +54,7 @@ impl FramePool {
         self.ledger.shares()
     }
 
-    /// The page that was first noted to share a frame.
+    /// A page that was noted to share a frame; it may not any more.
     pub(crate) fn any_sharer<M: FrameMemory>(&self, memory: &M, frame: Hfn) -> Option<Owner> {
         self.ledger.any_sharer(memory, frame)
     }

@@ -18,6 +18,8 @@ pub(crate) struct Look {
     pub(crate) within: Option<(Gfn, Gfn)>,
     /// When this look began; `None` before the first one.
     pub(crate) began: Option<Tsc>,
+    /// Pages that this look found written in the 2 MiB that it is in.
+    pub(crate) written_here: u64,
     /// Pages that this look found written again before they were calm.
     pub(crate) rewritten: u64,
     /// The same for the last look that was finished.
@@ -39,6 +41,7 @@ impl Look {
             left: Regions::none(end),
             within: None,
             began: None,
+            written_here: 0,
             rewritten: 0,
             volatile: 0,
             ran: Tsc(0),

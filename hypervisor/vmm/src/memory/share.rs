@@ -71,7 +71,7 @@ impl<P: Platform> Host<P> {
         matches!(mapping.page, Page::Shared(frame) if self.frames.sharers(frame) > 0)
     }
 
-    /// The page that was first noted to share a frame; it may not any more, but its domain is that of all.
+    /// A page that was noted to share a frame; it may not any more, but its domain is that of all.
     pub(crate) fn any_sharer(&mut self, frame: Hfn) -> Option<Owner> {
         self.frames.any_sharer(self.platform.memory(), frame)
     }

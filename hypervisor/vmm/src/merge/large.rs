@@ -14,7 +14,8 @@ use pleat_types::{FRAME_SIZE, FrameMemory, Gfn, Hfn, LARGE_FRAMES, OwnedFrame, P
 
 /// A region is hot when so many of its 512 pages were written in one epoch.
 const HOT: u64 = 128;
-/// Blocks of 2 MiB that stay free for others when pages are collapsed into a new one.
+/// As much memory as so many blocks of 2 MiB must be free, in whatever pieces, for pages to be collapsed into a new
+/// one.
 const SPARE_BLOCKS: u64 = 4;
 
 /// With fewer samples than these there is no estimate.

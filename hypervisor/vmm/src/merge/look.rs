@@ -3,7 +3,7 @@
 use super::Merger;
 use crate::boot::Slot;
 use crate::frames::FramePool;
-use crate::guest::Guest;
+use crate::guest::{Guest, Life};
 use crate::host::Host;
 use crate::memory::{FixedTables, MemoryError};
 use crate::run::{Hypervisor, MERGE_PART};
@@ -13,6 +13,12 @@ use pleat_types::{Gfn, Platform, Tsc};
 
 /// How long a budget that is used up is left to fill, in microseconds.
 const REFILL_US: u64 = 1000;
+/// Small pages that one step sweeps.
+const PAGES_IN_A_STEP: u64 = 128;
+/// What a step takes at most in nearly all cases, in microseconds: hashing a page and comparing it.
+const STEP_US: u64 = 100;
+/// After so many microseconds without a step one is made whatever timers are due.
+const OVERDUE_US: u64 = 10_000;
 
 /// The scanner at work: what it works with, for one step.
 pub(crate) struct Scanner<'a, P: Platform> {
@@ -42,11 +48,12 @@ impl<P: Platform> Hypervisor<P> {
             return;
         }
         if self.guests().any(Guest::waits_for_memory) {
-            let _ = self.merge_until(start, start.after(most));
+            let _ = self.merge_until(start, self.before_wake_ups(start, most));
             return;
         }
         let budget = self.merger.pace.budget(start).min(most.0);
-        if budget > 0 && self.merge_until(start, start.after(Tsc(budget))) == Progress::Worked {
+        let until = self.before_wake_ups(start, Tsc(budget));
+        if self.merge_until(start, until) == Progress::Worked {
             let used = self.merger.ended.since(start);
             self.merger.pace.spend(used.0);
         }
@@ -65,7 +72,7 @@ impl<P: Platform> Hypervisor<P> {
         if self.merger.is_resting() || budget == 0 {
             return Progress::Idle;
         }
-        let progress = self.merge_until(start, start.after(Tsc(budget)));
+        let progress = self.merge_until(start, self.before_wake_ups(start, Tsc(budget)));
         if !is_free {
             let used = self.merger.ended.since(start);
             self.merger.pace.spend(used.0);
@@ -73,7 +80,29 @@ impl<P: Platform> Hypervisor<P> {
         progress
     }
 
+    /// For so long from now on, but not when a guest's timer fires soon, whether it sleeps until then or is about to run:
+    /// a step that has begun makes it wait.
+    /// Guests whose timers leave no room put merging off, but not for ever.
+    fn before_wake_ups(&self, start: Tsc, most: Tsc) -> Tsc {
+        let until = start.after(most);
+        let timer = |slot: &Slot<P::Vcpu>| match slot.guest.life {
+            Life::Running if !slot.guest.is_paused => slot.guest.deadline(),
+            _ => slot.wake_up(),
+        };
+        let wake_up = match self.merger.is_in_hurry {
+            true => start,
+            false => self.slots.iter().map(timer).min().unwrap_or(Tsc::NEVER),
+        };
+        let last = Tsc(wake_up.0.saturating_sub(self.host.micros(STEP_US).0));
+        let is_overdue = start.since(self.merger.ended) >= self.host.micros(OVERDUE_US);
+        let one_step = start.after(Tsc(u64::from(is_overdue)));
+        until.min(last.max(one_step))
+    }
+
     fn merge_until(&mut self, start: Tsc, until: Tsc) -> Progress {
+        if until <= start {
+            return Progress::Idle;
+        }
         let state = self.host.pressure;
         let mut scanner = Scanner {
             host: &mut self.host,
@@ -278,30 +307,47 @@ impl<P: Platform> Scanner<'_, P> {
             self.end_look(index, state);
             return Ok(());
         };
-        let calm_pages = &mut self.merger.calm;
+        let stop = self.stop_of_stretch(index, from, end)?;
+        let memory = &mut self.slots[index].guest.memory;
         let frames = &self.host.frames;
         let mut tables = FixedTables(self.host.platform.memory());
         let stage2 = memory
             .stage2()
             .ok_or(MemoryError::Bug("a guest without tables"))?;
         let owe = |frame| calm::owed(frames.changes(frame));
-        let swept = stage2.sweep(&mut tables, from, end, calm_pages, owe)?;
+        let swept = stage2.sweep(&mut tables, from, stop, &mut self.merger.calm, owe)?;
         // They are taken from the end.
         self.merger.calm.reverse();
         self.merger.work.swept += swept.looked_at;
-        let whole = swept.next.is_none().then_some(from);
+        let next = swept.next.or(Some(stop)).filter(|next| *next < end);
         let look = memory.look_mut();
         look.rewritten += swept.rewritten;
-        look.within = swept.next.map(|next| (next, end));
+        look.within = next.map(|next| (next, end));
+        look.written_here = swept.written
+            + if from.large_base() == from {
+                0
+            } else {
+                look.written_here
+            };
         if swept.owing > 0 {
             look.due.add(from);
         }
-        let written = swept.written;
+        let written = look.written_here;
         self.host.settle(swept.pending);
-        match whole {
-            Some(first) => self.consider_collapse(index, first, written, state),
-            None => Ok(()),
+        match next {
+            Some(_) => Ok(()),
+            None => self.consider_collapse(index, from.large_base(), written, state),
         }
+    }
+
+    /// Where a stretch ends: where it is small pages, soon enough for a step to be short.
+    fn stop_of_stretch(&mut self, index: usize, from: Gfn, end: Gfn) -> Result<Gfn, MemoryError> {
+        let memory = &self.slots[index].guest.memory;
+        let stop = from.checked_add(PAGES_IN_A_STEP).unwrap_or(end);
+        Ok(match self.host.lookup(memory, from)?.level {
+            Level::One => stop.min(end),
+            _ => end,
+        })
     }
 
     fn end_look(&mut self, index: usize, state: Pressure) {

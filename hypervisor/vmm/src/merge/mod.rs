@@ -75,6 +75,8 @@ pub(crate) struct Merger {
     /// What had been done when the pace was last thought over, and when that was.
     advised: Work,
     advised_at: Tsc,
+    /// A guest was woken just now: it is to run first.
+    pub(crate) is_in_hurry: bool,
     /// When the last step ended.
     ended: Tsc,
     /// The least time from one look at a guest to the next.
@@ -93,16 +95,18 @@ pub(crate) struct Merger {
 }
 
 impl Merger {
-    /// A scanner that rests, without guests. Too large for a stack.
+    /// A scanner that rests, without guests. Too large for a stack, and all zero, so that it takes no room in the
+    /// image.
     pub(crate) const RESTING: Self = Self {
         is_on: false,
         pace: Pace::STOPPED,
         work: Work::NONE,
         advised: Work::NONE,
         advised_at: Tsc(0),
+        is_in_hurry: false,
         ended: Tsc(0),
         epoch: Tsc(0),
-        split_percent: 100,
+        split_percent: 0,
         has_dirty_log: false,
         sampler: Sampler::new(),
         domains: ArrayVec::new_const(),

@@ -120,11 +120,11 @@ impl<P: Platform> Scanner<'_, P> {
                 Match::Different(back) => candidate = back,
             }
         }
-        if matches!(
-            self.host.frames.index(own, key),
-            Inserted::Full | Inserted::Crowded
-        ) {
+        let inserted = self.host.frames.index(own, key);
+        if matches!(inserted, Inserted::Full | Inserted::Crowded) {
             self.merger.work.index_full += 1;
+        }
+        if inserted == Inserted::Full {
             let gfn = candidate.page.gfn();
             self.slots[candidate.guest]
                 .guest
