@@ -3,7 +3,7 @@
 use super::Merger;
 use crate::boot::Slot;
 use crate::frames::FramePool;
-use crate::guest::{Guest, Life};
+use crate::guest::Guest;
 use crate::host::Host;
 use crate::memory::{FixedTables, MemoryError};
 use crate::run::{Hypervisor, MERGE_PART};
@@ -80,18 +80,14 @@ impl<P: Platform> Hypervisor<P> {
         progress
     }
 
-    /// For so long from now on, but not when a guest's timer fires soon, whether it sleeps until then or is about to run:
-    /// a step that has begun makes it wait.
+    /// For so long from now on, but not when a guest has just been woken, or its timer is to wake it soon: a step that has
+    /// begun makes it wait. (Who is ready waits for others' slices anyway.)
     /// Guests whose timers leave no room put merging off, but not for ever.
     fn before_wake_ups(&self, start: Tsc, most: Tsc) -> Tsc {
         let until = start.after(most);
-        let timer = |slot: &Slot<P::Vcpu>| match slot.guest.life {
-            Life::Running if !slot.guest.is_paused => slot.guest.deadline(),
-            _ => slot.wake_up(),
-        };
         let wake_up = match self.merger.is_in_hurry {
             true => start,
-            false => self.slots.iter().map(timer).min().unwrap_or(Tsc::NEVER),
+            false => self.slots.iter().map(Slot::wake_up).min().unwrap_or(Tsc::NEVER),
         };
         let last = Tsc(wake_up.0.saturating_sub(self.host.micros(STEP_US).0));
         let is_overdue = start.since(self.merger.ended) >= self.host.micros(OVERDUE_US);
