@@ -34,6 +34,8 @@ pub struct RunConfig<'a> {
     pub seed: Option<u64>,
     /// How equal pages are merged.
     pub merge: MergeConfig,
+    /// When the host counts as short of memory.
+    pub host: HostConfig,
     /// The guests.
     pub guests: ArrayVec<GuestConfig<'a>, MAX_GUESTS>,
     /// Console commands that run by themselves, in order of time.
@@ -87,6 +89,160 @@ impl Default for MergeConfig {
     }
 }
 
+/// When the host counts as short of memory, and how it asks for some.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostConfig {
+    /// Below so many percent of free frames the host is in the soft state.
+    pub soft_below_percent: u8,
+    /// The hard state.
+    pub hard_below_percent: u8,
+    /// The low state.
+    pub low_below_percent: u8,
+    /// A state gets better only so many percent above the bound that it fell below.
+    pub hysteresis_percent: u8,
+    /// For so long after a message about pressure guests can give memory by themselves, before their balloons are
+    /// told to take it, in milliseconds.
+    pub grace_ms: u32,
+}
+
+impl HostConfig {
+    /// All zero: for a static place that a configuration is read into.
+    pub const ZERO: Self = Self {
+        soft_below_percent: 0,
+        hard_below_percent: 0,
+        low_below_percent: 0,
+        hysteresis_percent: 0,
+        grace_ms: 0,
+    };
+}
+
+impl Default for HostConfig {
+    fn default() -> Self {
+        Self {
+            soft_below_percent: 6,
+            hard_below_percent: 4,
+            low_below_percent: 2,
+            hysteresis_percent: 1,
+            grace_ms: 1000,
+        }
+    }
+}
+
+/// What a guest is entitled to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Terms {
+    /// Memory that it can always have, in bytes. Reservations of all guests fit into the machine together.
+    pub reservation_bytes: u64,
+    /// Memory that it can have at most, in bytes, however much it was promised; `None`: all of it.
+    pub limit_bytes: Option<u64>,
+    /// Its part of what is left beyond the reservations, against others; at least 1, usual 100.
+    pub shares: u32,
+    /// Who is stopped first when there is no other way: the guest with the lowest; usual 100.
+    pub priority: u8,
+    /// How much more a page costs it that it does not use: 75 means that such a page counts four times.
+    pub idle_tax_percent: u8,
+    /// Page cache beyond so many percent of its memory is the first to go when memory is short.
+    pub cache_soft_percent: u8,
+    /// Page cache beyond so many percent of its memory is taken back, short or not.
+    pub cache_strict_percent: u8,
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Self {
+            reservation_bytes: 0,
+            limit_bytes: None,
+            shares: 100,
+            priority: 100,
+            idle_tax_percent: 75,
+            cache_soft_percent: 100,
+            cache_strict_percent: 100,
+        }
+    }
+}
+
+/// The virtio devices of a guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceConfig {
+    /// Its balloon, if it has one.
+    pub balloon: Option<BalloonConfig>,
+    /// To how many bytes its memory can grow; no more than it starts with: it has no virtio-mem device.
+    pub max_memory_bytes: u64,
+    /// Whether it has a virtio console, and with it the port for messages about pressure.
+    pub has_console: bool,
+    /// Whether it has a source of random numbers.
+    pub has_random: bool,
+    /// Its disk, if it has one.
+    pub disk: Option<DiskConfig>,
+    /// Where what is typed goes.
+    pub typed_at: TypedAt,
+}
+
+impl DeviceConfig {
+    /// None at all.
+    pub const NONE: Self = Self {
+        balloon: None,
+        max_memory_bytes: 0,
+        has_console: false,
+        has_random: false,
+        disk: None,
+        typed_at: TypedAt::Serial,
+    };
+}
+
+impl Default for DeviceConfig {
+    fn default() -> Self {
+        Self {
+            balloon: Some(BalloonConfig::default()),
+            max_memory_bytes: 0,
+            has_console: true,
+            has_random: true,
+            disk: None,
+            typed_at: TypedAt::Serial,
+        }
+    }
+}
+
+/// A balloon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BalloonConfig {
+    /// The guest may take pages out of it before it kills for want of memory.
+    pub deflates_on_oom: bool,
+    /// The guest reports memory that it has freed.
+    pub has_reporting: bool,
+    /// How often its statistics are asked for, in milliseconds; 0: never.
+    pub statistics_ms: u32,
+}
+
+impl Default for BalloonConfig {
+    fn default() -> Self {
+        Self {
+            deflates_on_oom: true,
+            has_reporting: true,
+            statistics_ms: 2000,
+        }
+    }
+}
+
+/// A disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskConfig {
+    /// Index of the bundle section with its base image, which is never written.
+    pub image: u16,
+    /// Its size in bytes, a multiple of 4,096; what is beyond the image reads as zeros.
+    pub bytes: u64,
+}
+
+/// Which of a guest's consoles a person types at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TypedAt {
+    /// The serial line (ttyS0).
+    #[default]
+    Serial,
+    /// The virtio console (hvc0).
+    Virtio,
+}
+
 /// One guest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GuestConfig<'a> {
@@ -110,6 +266,10 @@ pub struct GuestConfig<'a> {
     pub on_reboot: OnReboot,
     /// Whether its pages are merged.
     pub merge: Merge,
+    /// What it is entitled to.
+    pub terms: Terms,
+    /// Its virtio devices.
+    pub devices: DeviceConfig,
 }
 
 /// Whether a guest's pages are merged.

@@ -101,6 +101,8 @@ pub enum SectionKind {
     Config = 4,
     /// The hypervisor's symbols ([`crate::symbols`]).
     Symbols = 5,
+    /// The base image of guests' disks, which is never written.
+    Disk = 6,
 }
 
 impl SectionKind {
@@ -111,6 +113,7 @@ impl SectionKind {
             3 => Some(Self::Initramfs),
             4 => Some(Self::Config),
             5 => Some(Self::Symbols),
+            6 => Some(Self::Disk),
             _ => None,
         }
     }

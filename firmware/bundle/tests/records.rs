@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use arrayvec::ArrayVec;
 use pleat_bundle::config::{
-    ConfigError, GuestConfig, MAX_GUESTS, Merge, MergeConfig, OnReboot, Pages, RunConfig, Step, When, decode,
-    encode,
+    ConfigError, DeviceConfig, DiskConfig, GuestConfig, HostConfig, MAX_GUESTS, Merge, MergeConfig, OnReboot,
+    Pages, RunConfig, Step, Terms, When, decode, encode,
 };
 use pleat_bundle::handover::{
     BOOT_INFO_MAGIC, BUNDLE_BASE, BootInfo, HandoverError, MAX_REGIONS, MemoryRegion, REGION_RAM,
@@ -107,6 +107,18 @@ fn sample_config() -> RunConfig<'static> {
         pages: Pages::Large,
         on_reboot: OnReboot::Restart,
         merge: Merge::Off,
+        terms: Terms {
+            reservation_bytes: 64 << 20,
+            limit_bytes: Some(96 << 20),
+            ..Terms::default()
+        },
+        devices: DeviceConfig {
+            disk: Some(DiskConfig {
+                image: 3,
+                bytes: 1 << 30,
+            }),
+            ..DeviceConfig::default()
+        },
     };
     let step = Step {
         when: When::Event {
@@ -132,6 +144,10 @@ fn sample_config() -> RunConfig<'static> {
         merge: MergeConfig {
             pace: Some(1_000_000),
             ..MergeConfig::default()
+        },
+        host: HostConfig {
+            grace_ms: 500,
+            ..HostConfig::default()
         },
         guests: std::iter::once(guest).collect(),
         script: [step, repeated].into_iter().collect(),

@@ -26,6 +26,7 @@ mod pic;
 mod pit;
 mod rtc;
 mod uart;
+pub mod virtio;
 
 pub use board::{Board, BoardConfig, ConsoleFull, Pending, PortEffect};
 pub use msr::{GuestFault, MsrEffect};

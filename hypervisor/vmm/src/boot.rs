@@ -11,11 +11,12 @@ use crate::scheduler::Scheduler;
 use crate::script::Script;
 use arrayvec::ArrayVec;
 use core::fmt;
-use pleat_bundle::config::{MAX_GUESTS, MergeConfig, RunConfig};
+use pleat_bundle::config::{HostConfig, MAX_GUESTS, MergeConfig, RunConfig};
 use pleat_bundle::{BundleError, Header, PAGE_SIZE, SectionKind};
 use pleat_devices::cpuid::CpuidPolicy;
 use pleat_overcommit::ledger::{FrameRecord, Region};
-use pleat_overcommit::merge::{Pace, Pressure};
+use pleat_overcommit::merge::Pace;
+use pleat_overcommit::promise::{HostState, Thresholds};
 use pleat_types::{FRAME_SIZE, FrameMemory, Hpa, Platform, Tsc, Vcpu};
 
 /// The largest configuration record.
@@ -112,6 +113,7 @@ impl<P: Platform> Storage<P> {
             slice_us: 0,
             seed: None,
             merge: MergeConfig::ZERO,
+            host: HostConfig::ZERO,
             guests: ArrayVec::new_const(),
             script: ArrayVec::new_const(),
         },
@@ -187,7 +189,13 @@ fn new_host<P: Platform>(platform: P, frames: FramePool, config: &'static RunCon
         wants_attention: false,
         attached: None,
         shows_output: config.is_interactive,
-        pressure: Pressure::High,
+        thresholds: Thresholds {
+            soft_below_percent: config.host.soft_below_percent,
+            hard_below_percent: config.host.hard_below_percent,
+            low_below_percent: config.host.low_below_percent,
+            hysteresis_percent: config.host.hysteresis_percent,
+        },
+        state: HostState::High,
         failures: ArrayVec::new(),
         failures_unlisted: 0,
         first_entry: None,

@@ -8,7 +8,7 @@ use arrayvec::{ArrayString, ArrayVec};
 use core::fmt::{self, Write};
 use pleat_bundle::config::{RunConfig, When};
 use pleat_devices::cpuid::CpuidPolicy;
-use pleat_overcommit::merge::Pressure;
+use pleat_overcommit::promise::{HostState, Thresholds};
 use pleat_types::{Platform, Tsc};
 
 /// The most failures that a run lists; the last one counts the rest once there are more.
@@ -40,8 +40,10 @@ pub(crate) struct Host<P: Platform> {
     pub(crate) attached: Option<usize>,
     /// Output of all guests goes to the console, line by line with their names.
     pub(crate) shows_output: bool,
+    /// When memory is how scarce.
+    pub(crate) thresholds: Thresholds,
     /// How scarce memory is.
-    pub(crate) pressure: Pressure,
+    pub(crate) state: HostState,
     pub(crate) failures: ArrayVec<Failure, FAILURES_MAX>,
     /// Failures that the list's last entry stands for.
     pub(crate) failures_unlisted: u64,

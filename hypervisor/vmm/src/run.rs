@@ -10,7 +10,6 @@ use crate::images::Images;
 use crate::merge::{Merger, Progress};
 use crate::scheduler::Scheduler;
 use crate::script::Script;
-use crate::statistics::pressure_after;
 use arrayvec::ArrayVec;
 use pleat_bundle::config::{MAX_GUESTS, RunConfig};
 use pleat_types::{Platform, Tsc};
@@ -206,7 +205,12 @@ impl<P: Platform> Hypervisor<P> {
     fn take_stock(&mut self) {
         let zero_pages = self.guests().map(|guest| guest.memory.counters().zero).sum();
         self.host.frames.adjust_reserve(zero_pages);
-        self.host.pressure = pressure_after(self.host.pressure, self.host.frames.counts());
+        let counts = self.host.frames.counts();
+        let state = self
+            .host
+            .thresholds
+            .state_after(self.host.state, counts.free, counts.total);
+        self.host.state = state;
     }
 
     /// Guests whose interrupt has come, or for which there is memory again, can run.

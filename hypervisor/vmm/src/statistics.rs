@@ -7,45 +7,16 @@ use crate::run::{Hypervisor, Outcome};
 use crate::stream::Record;
 use arrayvec::ArrayVec;
 use pleat_overcommit::ledger;
-use pleat_overcommit::merge::Pressure;
+use pleat_overcommit::promise::HostState;
 use pleat_types::stats::{Counters, GuestStats, HostStats, MergeStats, SCHEMA, SwapStats};
 use pleat_types::{Exit, Platform};
-
-/// The state of the host by its free memory: at least 6, 4, 2 percent, or less.
-const fn pressure(counts: &ledger::Counts, lifted_percent: u64) -> Pressure {
-    let percent_of_free = counts.free * 100;
-    let unit = counts.total;
-    match () {
-        () if percent_of_free >= unit * (6 + lifted_percent) => Pressure::High,
-        () if percent_of_free >= unit * (4 + lifted_percent) => Pressure::Soft,
-        () if percent_of_free >= unit * (2 + lifted_percent) => Pressure::Hard,
-        () => Pressure::Low,
-    }
-}
-
-/// The state after another one: it gets worse at the bounds, and better only one percent above them, so that it does
-/// not flip with each frame.
-pub(crate) fn pressure_after(before: Pressure, counts: &ledger::Counts) -> Pressure {
-    let (now, surely) = (pressure(counts, 0), pressure(counts, 1));
-    now.max(before.min(surely))
-}
-
-/// Its name in records.
-pub(crate) const fn state_name(pressure: Pressure) -> &'static str {
-    match pressure {
-        Pressure::High => "high",
-        Pressure::Soft => "soft",
-        Pressure::Hard => "hard",
-        Pressure::Low => "low",
-    }
-}
 
 impl<P: Platform> Hypervisor<P> {
     /// Sends the record to the stream.
     pub(crate) fn send_statistics(&mut self, outcome: Outcome, audit: &Audit) {
         let instructions = self.host.platform.now().since(self.reset).0;
         let counts = *self.host.frames.counts();
-        let host = host_stats(&counts, self.host.pressure, audit);
+        let host = host_stats(&counts, self.host.state, audit);
         let merge = self.merge_stats();
         let failures = &self.host.failures;
         let record = Record::begin(&mut self.host.platform, "stats").open("record", b'{');
@@ -98,9 +69,9 @@ impl<P: Platform> Hypervisor<P> {
     }
 }
 
-fn host_stats<'a>(counts: &ledger::Counts, pressure: Pressure, audit: &'a Audit) -> HostStats<'a> {
+fn host_stats<'a>(counts: &ledger::Counts, pressure: HostState, audit: &'a Audit) -> HostStats<'a> {
     HostStats {
-        state: state_name(pressure),
+        state: pressure.name(),
         frames_total: counts.total,
         frames_free: counts.free,
         frames_image: counts.image,
@@ -149,40 +120,4 @@ fn guest_element<'p, P: Platform>(record: Record<'p, P>, guest: &Guest, index: u
         events: &events,
     };
     record.element(&stats, index)
-}
-
-#[cfg(test)]
-mod tests {
-    extern crate std;
-    use super::*;
-
-    #[test]
-    fn the_state_of_the_host_follows_its_free_memory() {
-        let counts = |free| ledger::Counts {
-            total: 1000,
-            free,
-            ..ledger::Counts::default()
-        };
-        let walk = |frees: &[u64]| {
-            let mut state = Pressure::High;
-            let states = frees.iter().map(|free| {
-                state = pressure_after(state, &counts(*free));
-                state_name(state)
-            });
-            states.collect::<std::vec::Vec<_>>()
-        };
-        let down = [1000, 60, 59, 40, 39, 20, 19, 0];
-        assert_eq!(
-            walk(&down),
-            ["high", "high", "soft", "soft", "hard", "hard", "low", "low"]
-        );
-        // It does not come back at the bound that it fell below.
-        let up = [59, 60, 69, 70, 0, 29, 30, 50, 49, 1000];
-        assert_eq!(
-            walk(&up),
-            [
-                "soft", "soft", "soft", "high", "low", "low", "hard", "soft", "soft", "high"
-            ]
-        );
-    }
 }

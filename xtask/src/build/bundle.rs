@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
 use pleat_bundle::SectionKind;
-use pleat_bundle::config::{self, GuestConfig, RunConfig, Step};
+use pleat_bundle::config::{self, DeviceConfig, GuestConfig, HostConfig, RunConfig, Step, Terms};
 use pleat_bundle::write::BundleWriter;
 
 use super::{BootOptions, bzimage, cargo, initramfs, symbols, vmlinux, workload};
@@ -172,6 +172,8 @@ fn run_config<'a>(
         pages: guest.pages,
         on_reboot: guest.on_reboot,
         merge: guest.merge,
+        terms: Terms::default(),
+        devices: DeviceConfig::default(),
     };
     let mut run = RunConfig {
         tsc_hz: options.tsc_hz,
@@ -180,6 +182,7 @@ fn run_config<'a>(
         slice_us: scenario.machine.slice_us,
         seed: options.tsc_hz.map(|_| SEED),
         merge: scenario.merge,
+        host: HostConfig::default(),
         ..RunConfig::default()
     };
     let full = |what: &str| anyhow!("too many {what}");

@@ -23,6 +23,6 @@ mod tests;
 
 pub use crate::ledger::Key;
 pub use index::{EQUAL_KEYS_MAX, Index, Inserted, Keys, Mismatch, bytes_for};
-pub use pace::{Pace, Pressure};
+pub use pace::Pace;
 pub use sampler::{Estimate, Look, SAMPLE_WORDS, Sample, Sampler, Statistics, should_split};
 pub use secret::Secret;

@@ -28,30 +28,16 @@
 //! was hashed nothing waited. Then the rate is said to be zero (nothing is spent: the bucket is full), and goes
 //! a step towards where it began, because an old yield says little about new work.
 
+use crate::promise::HostState;
 use pleat_types::Tsc;
 
-/// Free memory, as the states of the host have it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Pressure {
-    /// Enough.
-    High,
-    /// Getting less.
-    Soft,
-    /// Short.
-    Hard,
-    /// All but gone.
-    Low,
-}
-
-impl Pressure {
-    /// The bounds of the rate: the processor's ticks in a second, divided by these.
-    const fn divisors(self) -> (u64, u64) {
-        match self {
-            Self::High => (1024, 8),
-            Self::Soft => (256, 4),
-            Self::Hard => (64, 2),
-            Self::Low => (32, 2),
-        }
+/// The bounds of the rate: the processor's ticks in a second, divided by these.
+const fn divisors(state: HostState) -> (u64, u64) {
+    match state {
+        HostState::High => (1024, 8),
+        HostState::Soft => (256, 4),
+        HostState::Hard => (64, 2),
+        HostState::Low => (32, 2),
     }
 }
 
@@ -158,10 +144,10 @@ impl Pace {
 
     /// Once in an epoch: how much memory there is, how many pages were hashed and how many frames that
     /// saved. Changes nothing of a fixed rate.
-    pub fn advise(&mut self, pressure: Pressure, hashed: u64, saved: u64) {
-        let (least, most) = pressure.divisors();
+    pub fn advise(&mut self, pressure: HostState, hashed: u64, saved: u64) {
+        let (least, most) = divisors(pressure);
         let first = self.tsc_hz / FIRST_DIVISOR;
-        let is_welcome = pressure > Pressure::High;
+        let is_welcome = pressure > HostState::High;
         let next = if hashed == 0 && self.advised < first {
             (self.advised * 2).min(first)
         } else if hashed == 0 {

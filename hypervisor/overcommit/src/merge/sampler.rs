@@ -19,8 +19,8 @@
 
 use pleat_types::{Gfn, GuestId};
 
-use super::Pressure;
 use crate::ledger::Key;
+use crate::promise::HostState;
 
 /// Where the words of a fingerprint are, as indices of 64-bit words in the page: over all of it, its first and
 /// last word among them (headers and ends differ where the middle is filler).
@@ -206,11 +206,11 @@ const fn mapping_id(guest: GuestId, first: Gfn) -> u16 {
 /// Whether a mapping with this estimate is to be split: at the operator's threshold while memory is plentiful, at
 /// half of it when it gets less, at a quarter when it is short. One without duplicates never is.
 #[must_use]
-pub const fn should_split(percent: u8, threshold_percent: u8, pressure: Pressure) -> bool {
+pub const fn should_split(percent: u8, threshold_percent: u8, pressure: HostState) -> bool {
     let threshold = match pressure {
-        Pressure::High => threshold_percent,
-        Pressure::Soft => threshold_percent / 2,
-        Pressure::Hard | Pressure::Low => threshold_percent / 4,
+        HostState::High => threshold_percent,
+        HostState::Soft => threshold_percent / 2,
+        HostState::Hard | HostState::Low => threshold_percent / 4,
     };
     percent > 0 && percent >= threshold
 }

@@ -7,7 +7,9 @@ use crate::frames::{DirtyLog, Frames};
 use crate::program::{FIRST_PAGE, Program, Settled};
 use crate::workload::{PAGE, Workload};
 use pleat_bundle::SectionKind;
-use pleat_bundle::config::{GuestConfig, Merge, MergeConfig, OnReboot, Pages, RunConfig, encode};
+use pleat_bundle::config::{
+    DeviceConfig, GuestConfig, Merge, MergeConfig, OnReboot, Pages, RunConfig, Terms, encode,
+};
 use pleat_bundle::write::BundleWriter;
 use pleat_overcommit::ledger::{FrameRecord, Region};
 use pleat_types::{FrameMemory, Hpa, Tsc};
@@ -79,6 +81,8 @@ fn bundle(memory_bytes: u64) -> Result<Vec<u8>, String> {
         pages: Pages::Small,
         on_reboot: OnReboot::Stop,
         merge: Merge::On,
+        terms: Terms::default(),
+        devices: DeviceConfig::NONE,
     };
     let config = RunConfig {
         tsc_hz: Some(TSC_HZ),

@@ -4,7 +4,6 @@ use crate::audit::Depth;
 use crate::guest::Guest;
 use crate::memory::FAULT_NAMES;
 use crate::run::Hypervisor;
-use crate::statistics::state_name;
 use core::fmt;
 use pleat_types::{Exit, FRAME_SIZE, LARGE_FRAMES, PageSize, Platform};
 
@@ -70,7 +69,7 @@ impl<P: Platform> Hypervisor<P> {
             "host memory: {} in {} frames, state {}",
             Size(counts.total),
             counts.total,
-            state_name(self.host.pressure)
+            self.host.state.name()
         ));
         let rows = [
             ("free", counts.free),

@@ -1,7 +1,7 @@
 //! Where the scanner for equal pages stands with one guest.
 
 use super::regions::Regions;
-use pleat_overcommit::merge::Pressure;
+use pleat_overcommit::promise::HostState;
 use pleat_types::{Gfn, Tsc};
 
 /// One look after another at a guest's pages. A look takes what was due when it began; meanwhile things become due
@@ -27,7 +27,7 @@ pub(crate) struct Look {
     /// The guest's processor time when the look began: who has not run has written nothing.
     pub(crate) ran: Tsc,
     /// How scarce memory was when the look began.
-    pub(crate) state: Pressure,
+    pub(crate) state: HostState,
     /// How many 2 MiB mappings, of all guests, had been split when it began.
     pub(crate) splits: u64,
 }
@@ -45,7 +45,7 @@ impl Look {
             rewritten: 0,
             volatile: 0,
             ran: Tsc(0),
-            state: Pressure::High,
+            state: HostState::High,
             splits: 0,
         }
     }

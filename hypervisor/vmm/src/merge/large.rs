@@ -8,7 +8,8 @@ use super::look::Scanner;
 use crate::frames::FramePool;
 use crate::memory::MemoryError;
 use pleat_bundle::config::Pages;
-use pleat_overcommit::merge::{Look, Pressure, SAMPLE_WORDS, Sample, Secret, content, should_split};
+use pleat_overcommit::merge::{Look, SAMPLE_WORDS, Sample, Secret, content, should_split};
+use pleat_overcommit::promise::HostState;
 use pleat_stage2::{Error, Level, Page};
 use pleat_types::{FRAME_SIZE, FrameMemory, Gfn, Hfn, LARGE_FRAMES, OwnedFrame, PageSize, Platform};
 
@@ -55,7 +56,7 @@ impl<P: Platform> Scanner<'_, P> {
         &mut self,
         index: usize,
         gfn: Gfn,
-        state: Pressure,
+        state: HostState,
     ) -> Result<(), MemoryError> {
         let slot = &self.slots[index];
         let mapping = self.host.lookup(&slot.guest.memory, gfn)?;
@@ -139,10 +140,10 @@ impl<P: Platform> Scanner<'_, P> {
         index: usize,
         first: Gfn,
         written: u64,
-        state: Pressure,
+        state: HostState,
     ) -> Result<(), MemoryError> {
         let memory = &self.slots[index].guest.memory;
-        let is_wanted = memory.pages() != Pages::Small && state == Pressure::High;
+        let is_wanted = memory.pages() != Pages::Small && state == HostState::High;
         if !is_wanted || written < HOT || first.large_base() != first {
             return Ok(());
         }

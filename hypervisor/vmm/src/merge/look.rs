@@ -7,7 +7,8 @@ use crate::guest::Guest;
 use crate::host::Host;
 use crate::memory::{FixedTables, MemoryError};
 use crate::run::{Hypervisor, MERGE_PART};
-use pleat_overcommit::merge::{Pressure, calm};
+use pleat_overcommit::merge::calm;
+use pleat_overcommit::promise::HostState;
 use pleat_stage2::{Level, Page};
 use pleat_types::{Gfn, Platform, Tsc};
 
@@ -99,7 +100,7 @@ impl<P: Platform> Hypervisor<P> {
         if until <= start {
             return Progress::Idle;
         }
-        let state = self.host.pressure;
+        let state = self.host.state;
         let mut scanner = Scanner {
             host: &mut self.host,
             slots: self.slots.as_mut_slice(),
@@ -134,14 +135,14 @@ impl<P: Platform> Hypervisor<P> {
         if self.merger.current.is_some() {
             return Tsc(0);
         }
-        let due = |slot: &Slot<P::Vcpu>| self.merger.due_at(slot, &self.host.frames, self.host.pressure);
+        let due = |slot: &Slot<P::Vcpu>| self.merger.due_at(slot, &self.host.frames, self.host.state);
         self.slots.iter().map(due).min().unwrap_or(Tsc::NEVER)
     }
 }
 
 impl Merger {
     /// When a look at this guest may begin; never, when it has nothing new.
-    fn due_at<V>(&self, slot: &Slot<V>, frames: &FramePool, state: Pressure) -> Tsc {
+    fn due_at<V>(&self, slot: &Slot<V>, frames: &FramePool, state: HostState) -> Tsc {
         let has_room = frames.has_room_in_index();
         let guest = &slot.guest;
         if !guest.is_scanned() || guest.memory.is_dying() {
@@ -162,18 +163,18 @@ impl Merger {
 
     /// Whether 2 MiB mappings that were left whole are worth another look: memory is scarcer than it was, or another
     /// one was split, with whose pages theirs may be equal.
-    fn wants_samples(&self, guest: &Guest, state: Pressure) -> bool {
+    fn wants_samples(&self, guest: &Guest, state: HostState) -> bool {
         let look = guest.memory.look();
         let has_large = guest.memory.counters().large > 0;
         has_large && (state > look.state || look.splits != self.work.split)
     }
 
     /// Looks follow each other faster when memory is scarce.
-    fn epoch_in(&self, state: Pressure) -> Tsc {
+    fn epoch_in(&self, state: HostState) -> Tsc {
         let shift = match state {
-            Pressure::High => 0,
-            Pressure::Soft => 1,
-            Pressure::Hard | Pressure::Low => 2,
+            HostState::High => 0,
+            HostState::Soft => 1,
+            HostState::Hard | HostState::Low => 2,
         };
         Tsc(self.epoch.0 >> shift)
     }
@@ -181,7 +182,7 @@ impl Merger {
 
 impl<P: Platform> Scanner<'_, P> {
     /// Steps until nothing is due or the time is over.
-    fn run(&mut self, start: Tsc, until: Tsc, state: Pressure) -> Progress {
+    fn run(&mut self, start: Tsc, until: Tsc, state: HostState) -> Progress {
         let mut progress = Progress::Idle;
         let mut now = start;
         while now < until {
@@ -195,7 +196,7 @@ impl<P: Platform> Scanner<'_, P> {
         progress
     }
 
-    fn step(&mut self, now: Tsc, state: Pressure) -> Progress {
+    fn step(&mut self, now: Tsc, state: HostState) -> Progress {
         let Some(index) = self.merger.current else {
             return self.begin_look(now, state);
         };
@@ -219,7 +220,7 @@ impl<P: Platform> Scanner<'_, P> {
     }
 
     /// Begins a look at the guest that has waited longest for one.
-    fn begin_look(&mut self, now: Tsc, state: Pressure) -> Progress {
+    fn begin_look(&mut self, now: Tsc, state: HostState) -> Progress {
         let due = self.slots.iter().enumerate();
         let due = due.map(|(index, slot)| (self.merger.due_at(slot, &self.host.frames, state), index));
         let Some((_, index)) = due.min().filter(|(at, _)| *at <= now) else {
@@ -297,7 +298,7 @@ impl<P: Platform> Scanner<'_, P> {
     }
 
     /// Sweeps the next stretch of the look, or ends it.
-    fn sweep_some(&mut self, index: usize, state: Pressure) -> Result<(), MemoryError> {
+    fn sweep_some(&mut self, index: usize, state: HostState) -> Result<(), MemoryError> {
         let memory = &mut self.slots[index].guest.memory;
         let Some((from, end)) = memory.look_mut().next_stretch() else {
             self.end_look(index, state);
@@ -346,7 +347,7 @@ impl<P: Platform> Scanner<'_, P> {
         })
     }
 
-    fn end_look(&mut self, index: usize, state: Pressure) {
+    fn end_look(&mut self, index: usize, state: HostState) {
         let look = self.slots[index].guest.memory.look_mut();
         look.volatile = look.rewritten;
         self.merger.current = None;
@@ -361,7 +362,7 @@ impl<P: Platform> Scanner<'_, P> {
 
 impl Merger {
     /// Thinks the pace over, with what all guests' looks have shown since that was done before.
-    fn advise(&mut self, state: Pressure) {
+    fn advise(&mut self, state: HostState) {
         let before = core::mem::replace(&mut self.advised, self.work);
         let hashed = self.work.hashed - before.hashed;
         let saved = self.work.merged - before.merged;

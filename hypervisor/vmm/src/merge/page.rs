@@ -8,7 +8,8 @@ use crate::memory::MemoryError;
 use arrayvec::ArrayVec;
 use pleat_overcommit::ledger::{FrameState, Key, Owner};
 use pleat_overcommit::merge::calm::{self, Content};
-use pleat_overcommit::merge::{EQUAL_KEYS_MAX, Inserted, Pressure, content};
+use pleat_overcommit::merge::{EQUAL_KEYS_MAX, Inserted, content};
+use pleat_overcommit::promise::HostState;
 use pleat_stage2::{Calm, Frozen, Level, Page};
 use pleat_types::{FrameMemory, FrozenFrame, Gfn, GuestId, Hfn, PageSize, Platform};
 
@@ -43,7 +44,7 @@ pub(super) fn owner(guest: usize, gfn: Gfn) -> Owner {
 
 impl<P: Platform> Scanner<'_, P> {
     /// Does with a page that was found calm what can be done.
-    pub(super) fn consider(&mut self, index: usize, calm: Calm, state: Pressure) -> Result<(), MemoryError> {
+    pub(super) fn consider(&mut self, index: usize, calm: Calm, state: HostState) -> Result<(), MemoryError> {
         match calm.size {
             PageSize::Small => self.consider_page(index, calm.gfn),
             PageSize::Large => self.consider_large(index, calm.gfn, state),

@@ -2,7 +2,9 @@
 
 use crate::fake::{FakePlatform, Op, TSC_HZ};
 use pleat_bundle::SectionKind;
-use pleat_bundle::config::{GuestConfig, Merge, MergeConfig, OnReboot, Pages, RunConfig, encode};
+use pleat_bundle::config::{
+    DeviceConfig, GuestConfig, Merge, MergeConfig, OnReboot, Pages, RunConfig, Terms, encode,
+};
 use pleat_bundle::write::BundleWriter;
 use pleat_overcommit::ledger::{FrameRecord, Region};
 use pleat_types::{FrameMemory, Hfn, Hpa, Tsc};
@@ -24,6 +26,8 @@ pub fn guest(name: &'static str) -> GuestConfig<'static> {
         pages: Pages::Small,
         on_reboot: OnReboot::Stop,
         merge: Merge::On,
+        terms: Terms::default(),
+        devices: DeviceConfig::NONE,
     }
 }
 

@@ -5,13 +5,14 @@ use proptest::collection::vec;
 use proptest::prelude::{ProptestConfig, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
 use std::vec::Vec;
 
-use crate::merge::{Pace, Pressure};
+use crate::merge::Pace;
+use crate::promise::HostState;
 
 const HZ: u64 = 1_000_000_000;
-const STATES: [Pressure; 4] = [Pressure::High, Pressure::Soft, Pressure::Hard, Pressure::Low];
+const STATES: [HostState; 4] = [HostState::High, HostState::Soft, HostState::Hard, HostState::Low];
 
 /// The rate after so many epochs of this.
-fn settled(pressure: Pressure, hashed: u64, saved: u64, epochs: usize) -> u64 {
+fn settled(pressure: HostState, hashed: u64, saved: u64, epochs: usize) -> u64 {
     let mut pace = Pace::new(HZ, None);
     for _ in 0..epochs {
         pace.advise(pressure, hashed, saved);
@@ -23,30 +24,30 @@ fn settled(pressure: Pressure, hashed: u64, saved: u64, epochs: usize) -> u64 {
 fn it_rises_with_yield() {
     let mut pace = Pace::new(HZ, None);
     let first = pace.rate();
-    pace.advise(Pressure::High, 800, 100);
+    pace.advise(HostState::High, 800, 100);
     assert_eq!(pace.rate(), first * 2);
-    assert_eq!(settled(Pressure::High, 1000, 900, 40), HZ / 8);
+    assert_eq!(settled(HostState::High, 1000, 900, 40), HZ / 8);
 }
 
 #[test]
 fn it_falls_to_a_trickle_without_yield() {
     let mut pace = Pace::new(HZ, None);
     let first = pace.rate();
-    pace.advise(Pressure::High, 800, 24);
+    pace.advise(HostState::High, 800, 24);
     assert_eq!(pace.rate(), first / 2);
-    assert_eq!(settled(Pressure::High, 1000, 0, 40), HZ / 1024);
+    assert_eq!(settled(HostState::High, 1000, 0, 40), HZ / 1024);
     // From there it finds its way back.
     let mut pace = Pace::new(HZ, None);
-    (0..40).for_each(|_| pace.advise(Pressure::High, 10, 0));
+    (0..40).for_each(|_| pace.advise(HostState::High, 10, 0));
     let trickle = pace.rate();
-    pace.advise(Pressure::High, 10, 10);
+    pace.advise(HostState::High, 10, 10);
     assert_eq!(pace.rate(), trickle * 2);
 }
 
 #[test]
 fn it_stays_with_a_yield_in_between() {
-    assert_eq!(settled(Pressure::High, 800, 99, 10), HZ / 16);
-    assert_eq!(settled(Pressure::High, 800, 25, 10), HZ / 16);
+    assert_eq!(settled(HostState::High, 800, 99, 10), HZ / 16);
+    assert_eq!(settled(HostState::High, 800, 25, 10), HZ / 16);
 }
 
 #[test]
@@ -59,14 +60,14 @@ fn it_rises_under_pressure() {
     // The same yield that changes nothing while memory is plentiful.
     let mut pace = Pace::new(HZ, None);
     let first = pace.rate();
-    pace.advise(Pressure::High, 1000, 60);
+    pace.advise(HostState::High, 1000, 60);
     assert_eq!(pace.rate(), first);
-    pace.advise(Pressure::Soft, 1000, 60);
+    pace.advise(HostState::Soft, 1000, 60);
     assert_eq!(pace.rate(), first * 2);
     // And at once, when it is most needed.
     let mut pace = Pace::new(HZ, None);
-    (0..40).for_each(|_| pace.advise(Pressure::High, 10, 0));
-    pace.advise(Pressure::Low, 10, 0);
+    (0..40).for_each(|_| pace.advise(HostState::High, 10, 0));
+    pace.advise(HostState::Low, 10, 0);
     assert_eq!(pace.rate(), HZ / 32);
 }
 
@@ -74,16 +75,16 @@ fn it_rises_under_pressure() {
 fn when_nothing_waits_it_is_nothing_and_begins_again() {
     let mut pace = Pace::new(HZ, None);
     let first = pace.rate();
-    (0..40).for_each(|_| pace.advise(Pressure::High, 10, 0));
-    (0..40).for_each(|_| pace.advise(Pressure::High, 0, 0));
+    (0..40).for_each(|_| pace.advise(HostState::High, 10, 0));
+    (0..40).for_each(|_| pace.advise(HostState::High, 0, 0));
     assert_eq!(pace.rate(), 0);
     // What turns up finds something to begin with, and the rate is what it was at first.
     assert!(pace.budget(Tsc(HZ)) > 0);
     pace.spend(1);
     assert_eq!(pace.rate(), first);
     // From above too.
-    (0..40).for_each(|_| pace.advise(Pressure::High, 10, 10));
-    (0..40).for_each(|_| pace.advise(Pressure::High, 0, 0));
+    (0..40).for_each(|_| pace.advise(HostState::High, 10, 10));
+    (0..40).for_each(|_| pace.advise(HostState::High, 0, 0));
     pace.spend(1);
     assert_eq!(pace.rate(), first);
 }
@@ -107,7 +108,7 @@ fn a_fixed_pace_stays_fixed() {
 fn off_is_no_budget_at_all() {
     let mut pace = Pace::new(HZ, Some(0));
     for second in 0..100 {
-        pace.advise(Pressure::Low, 1000, 1000);
+        pace.advise(HostState::Low, 1000, 1000);
         assert_eq!(pace.budget(Tsc(second * HZ)), 0);
     }
     // Nor what was in the bucket before.

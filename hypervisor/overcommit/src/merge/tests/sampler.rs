@@ -3,7 +3,8 @@
 use pleat_types::{Gfn, GuestId};
 use std::vec::Vec;
 
-use crate::merge::{Estimate, Key, Look, Pressure, SAMPLE_WORDS, Sample, Sampler, should_split};
+use crate::merge::{Estimate, Key, Look, SAMPLE_WORDS, Sample, Sampler, should_split};
+use crate::promise::HostState;
 
 type Words = [u64; SAMPLE_WORDS.len()];
 
@@ -147,7 +148,7 @@ fn zero_pages_and_what_the_index_has_are_duplicates_at_once() {
 #[test]
 fn nothing_sampled_is_nothing_estimated() {
     assert_eq!(Estimate::default().percent(), 0);
-    assert!(!should_split(Estimate::default().percent(), 0, Pressure::Low));
+    assert!(!should_split(Estimate::default().percent(), 0, HostState::Low));
 }
 
 #[test]
@@ -196,13 +197,13 @@ fn the_estimate_is_near_the_truth() {
 #[test]
 fn the_less_memory_the_sooner_a_mapping_is_split() {
     let least = |pressure| (0..=100).find(|percent| should_split(*percent, 25, pressure));
-    assert_eq!(least(Pressure::High), Some(25));
-    assert_eq!(least(Pressure::Soft), Some(12));
-    assert_eq!(least(Pressure::Hard), Some(6));
-    assert_eq!(least(Pressure::Low), Some(6));
+    assert_eq!(least(HostState::High), Some(25));
+    assert_eq!(least(HostState::Soft), Some(12));
+    assert_eq!(least(HostState::Hard), Some(6));
+    assert_eq!(least(HostState::Low), Some(6));
     assert!(
-        !should_split(0, 0, Pressure::Low),
+        !should_split(0, 0, HostState::Low),
         "without any there is nothing to gain"
     );
-    assert!(should_split(100, 100, Pressure::High));
+    assert!(should_split(100, 100, HostState::High));
 }

@@ -1,0 +1,22 @@
+//! Virtio devices (virtio 1.2) on the guest's PCI bus: split virtqueues, one I/O BAR for each, no legacy interface.
+//!
+//! ```text
+//!   guest driver -- port I/O --> transport   registers, features, queues' addresses, interrupts
+//!                                  |  serve(queue)
+//!                                  v
+//!                               Device       what this kind does with a chain of buffers
+//!                                  |  Hands
+//!                                  v
+//!                                owner       guest memory, pages, disk, console
+//! ```
+//!
+//! Everything in guest memory is a claim: it is copied out once, checked, and every loop over it is bounded. A guest
+//! that breaks the rules gets `DEVICE_NEEDS_RESET` (2.1.2) from that device and harms nobody else.
+
+mod device;
+mod hands;
+mod queue;
+
+pub use device::{Device, Step, Trouble};
+pub use hands::{Denied, Hands, Plugged};
+pub use queue::{Buffer, Chain, Direction, QUEUE_SIZE_MAX, Queue};
