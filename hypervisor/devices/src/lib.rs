@@ -12,6 +12,9 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+// The support of tests names this crate from inside as from outside.
+#[cfg(test)]
+extern crate self as pleat_devices;
 #[cfg(test)]
 extern crate std;
 

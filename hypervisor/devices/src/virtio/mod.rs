@@ -16,6 +16,10 @@
 mod device;
 mod hands;
 mod queue;
+// Each of the test binaries that it is part of uses some of it.
+#[cfg(test)]
+#[allow(dead_code)]
+pub(crate) mod testing;
 
 pub use device::{Device, Step, Trouble};
 pub use hands::{Denied, Hands, Plugged};

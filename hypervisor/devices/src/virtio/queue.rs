@@ -2,7 +2,8 @@
 //!
 //! The descriptor table and both rings lie in guest memory, which the guest can write at any time. So each field is
 //! copied out once and checked: indexes are taken modulo the size, a chain has at most as many descriptors as the
-//! queue, and addresses are checked by whoever reads or writes there.
+//! queue, and addresses are checked by whoever reads or writes there. Nothing that is read here twice has to read the
+//! same: a chain that is looked at again may be another one.
 //!
 //! A chain is looked at ([`Queue::first`]) and later used ([`Queue::complete`]); before that nothing has happened to
 //! the queue, so that who finds no host memory in between can begin again.
@@ -13,8 +14,8 @@ use pleat_types::Gpa;
 use super::device::Trouble;
 use super::hands::Hands;
 
-/// The largest queue of any device here.
-pub const QUEUE_SIZE_MAX: usize = 256;
+/// The largest queue of any device here. A chain may be as long, and lies on the stack: 2 KiB.
+pub const QUEUE_SIZE_MAX: usize = 128;
 const DESCRIPTOR_BYTES: u64 = 16;
 /// Bytes before the entries of either ring: flags and index.
 const RING_HEADER: u64 = 4;
@@ -50,6 +51,8 @@ pub struct Buffer {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Chain {
     head: u16,
+    /// What the available ring's flags said.
+    wants_interrupt: bool,
     /// Its buffers, those that the device reads first.
     pub buffers: ArrayVec<Buffer, QUEUE_SIZE_MAX>,
 }
@@ -103,86 +106,83 @@ impl Queue {
     /// # Errors
     /// The guest broke the rules.
     pub fn first<H: Hands>(&mut self, hands: &mut H) -> Result<Option<Chain>, Trouble> {
-        if !self.is_enabled || self.waiting(hands)? == 0 {
+        if !self.is_enabled {
             return Ok(None);
         }
-        let mut head = [0; 2];
-        let place = RING_HEADER + AVAILABLE_BYTES * self.slot(self.next_available);
-        hands.read(address(self.available, place)?, &mut head)?;
-        let head = u16::from_le_bytes(head);
-        let buffers = self.buffers(hands, head)?;
-        Ok(Some(Chain { head, buffers }))
-    }
-
-    /// How many chains the guest has made available.
-    fn waiting<H: Hands>(&self, hands: &mut H) -> Result<u16, Trouble> {
-        let mut index = [0; 2];
-        hands.read(address(self.available, 2)?, &mut index)?;
-        let waiting = u16::from_le_bytes(index).wrapping_sub(self.next_available);
+        let mut header = [0; RING_HEADER as usize];
+        hands.read(Gpa::new(self.available), &mut header)?;
+        let [f0, f1, i0, i1] = header;
+        let waiting = u16::from_le_bytes([i0, i1]).wrapping_sub(self.next_available);
+        if waiting == 0 {
+            return Ok(None);
+        }
         if waiting > self.size {
             return Err(Trouble::Guest(
-                "more buffers available than the queue has room for",
+                "more chains available than the queue has room for",
             ));
         }
-        Ok(waiting)
+        let mut head = [0; AVAILABLE_BYTES as usize];
+        let entry = RING_HEADER + AVAILABLE_BYTES * self.slot(self.next_available);
+        hands.read(address(self.available, entry)?, &mut head)?;
+        let mut chain = Chain {
+            head: u16::from_le_bytes(head),
+            wants_interrupt: u16::from_le_bytes([f0, f1]) & NO_INTERRUPT == 0,
+            buffers: ArrayVec::new(),
+        };
+        self.follow(hands, &mut chain)?;
+        Ok(Some(chain))
     }
 
-    fn buffers<H: Hands>(
-        &self,
-        hands: &mut H,
-        head: u16,
-    ) -> Result<ArrayVec<Buffer, QUEUE_SIZE_MAX>, Trouble> {
-        let mut buffers = ArrayVec::new();
-        let mut next = Some(head);
+    /// Collects the buffers of a chain (2.7.5.3): no more descriptors than the table has, so that no loop in it is
+    /// followed for ever, and what the device writes behind what it reads (2.7.4.2).
+    fn follow<H: Hands>(&self, hands: &mut H, chain: &mut Chain) -> Result<(), Trouble> {
+        let mut next = Some(chain.head);
+        let mut direction = Direction::FromGuest;
         while let Some(index) = next {
             if index >= self.size {
                 return Err(Trouble::Guest("a descriptor outside of the table"));
             }
-            if buffers.len() >= usize::from(self.size) || buffers.is_full() {
+            if chain.buffers.len() >= usize::from(self.size) || chain.buffers.is_full() {
                 return Err(Trouble::Guest("a chain of descriptors without an end"));
             }
             let mut raw = [0; DESCRIPTOR_BYTES as usize];
             let place = DESCRIPTOR_BYTES * u64::from(index);
             hands.read(address(self.descriptors, place)?, &mut raw)?;
             let (buffer, link) = descriptor(&raw)?;
-            let follows_written = buffers
-                .last()
-                .is_some_and(|last: &Buffer| last.direction == Direction::ToGuest);
-            if follows_written && buffer.direction == Direction::FromGuest {
+            if direction == Direction::ToGuest && buffer.direction == Direction::FromGuest {
                 return Err(Trouble::Guest("a buffer to read behind one to write"));
             }
-            buffers.push(buffer);
+            direction = buffer.direction;
+            chain.buffers.push(buffer);
             next = link;
         }
-        Ok(buffers)
+        Ok(())
     }
 
-    /// Gives a chain that [`Queue::first`] has given back to the guest, with so many bytes written into it.
+    /// Gives the chain that [`Queue::first`] gave last back to the guest, with so many bytes written into it.
     ///
     /// # Errors
     /// Then the chain is still the first one.
     pub fn complete<H: Hands>(&mut self, hands: &mut H, chain: &Chain, written: u32) -> Result<(), Trouble> {
         let entry = address(self.used, RING_HEADER + USED_BYTES * self.slot(self.next_used))?;
         let index = address(self.used, 2)?;
-        hands.make_writable(entry, USED_BYTES)?;
+        // Both before either: an index without its entry would give the guest a chain that it never made.
         hands.make_writable(index, 2)?;
-        let mut flags = [0; 2];
-        hands.read(address(self.available, 0)?, &mut flags)?;
+        hands.make_writable(entry, USED_BYTES)?;
         let mut raw = [0; USED_BYTES as usize];
         raw[..4].copy_from_slice(&u32::from(chain.head).to_le_bytes());
         raw[4..].copy_from_slice(&written.to_le_bytes());
         hands.write(entry, &raw)?;
-        // The entry before the index (2.7.8.2); one processor, and the guest does not run meanwhile.
         hands.write(index, &self.next_used.wrapping_add(1).to_le_bytes())?;
         self.next_available = self.next_available.wrapping_add(1);
         self.next_used = self.next_used.wrapping_add(1);
-        self.has_news |= u16::from_le_bytes(flags) & NO_INTERRUPT == 0;
+        self.has_news |= chain.wants_interrupt;
         Ok(())
     }
 
     fn slot(&self, index: u16) -> u64 {
-        // A power of two, and not 0: the transport sees to it.
-        u64::from(index & self.size.wrapping_sub(1))
+        // The size is a power of two: the transport sees to it.
+        u64::from(index & self.size.saturating_sub(1))
     }
 }
 
@@ -214,3 +214,6 @@ fn descriptor(raw: &[u8; 16]) -> Result<(Buffer, Option<u16>), Trouble> {
         (flags & FLAG_NEXT != 0).then(|| u16::from_le_bytes([n0, n1])),
     ))
 }
+
+#[cfg(test)]
+mod tests;
