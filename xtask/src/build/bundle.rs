@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use pleat_bundle::SectionKind;
-use pleat_bundle::config::{self, DeviceConfig, GuestConfig, HostConfig, RunConfig, Step, Terms};
+use pleat_bundle::config;
 use pleat_bundle::write::BundleWriter;
 
+use super::record::{Images, run_config};
 use super::{BootOptions, bzimage, cargo, initramfs, symbols, vmlinux, workload};
 use crate::context::Context as Session;
-use crate::guests::{GuestSpec, Initramfs, Kernel, Scenario, When};
+use crate::guests::{DiskImage, DiskSpec, GuestSpec, Initramfs, Kernel, Scenario};
 use crate::tools::Tool;
 use crate::{files, progress};
 
@@ -31,13 +32,14 @@ pub fn assemble(
         writer: BundleWriter::new(),
         kernels: BTreeMap::new(),
         ramdisks: BTreeMap::new(),
+        disks: BTreeMap::new(),
     };
     // The ROM copies the hypervisor out of the bundle: first, so that it is found at once.
     sections.writer.add(SectionKind::Hypervisor, "pleat", stripped)?;
     sections
         .writer
         .add(SectionKind::Symbols, "symbols", symbols::section(&image)?)?;
-    let images: Vec<(u16, Option<u16>)> = scenario
+    let images: Vec<Images> = scenario
         .guests
         .iter()
         .map(|guest| sections.images(guest))
@@ -58,12 +60,26 @@ struct Sections<'a> {
     writer: BundleWriter,
     kernels: BTreeMap<Kernel, u16>,
     ramdisks: BTreeMap<Initramfs, u16>,
+    disks: BTreeMap<DiskImage, u16>,
 }
 
 impl Sections<'_> {
-    /// The sections of a guest's kernel and RAM disk; guests with the same images share them.
-    fn images(&mut self, guest: &GuestSpec) -> Result<(u16, Option<u16>)> {
-        let kernel = match self.kernels.get(&guest.kernel) {
+    /// The sections of a guest's kernel, RAM disk and disk; guests with the same images share them.
+    fn images(&mut self, guest: &GuestSpec) -> Result<Images> {
+        Ok(Images {
+            kernel: self.kernel(guest)?,
+            ramdisk: self.ramdisk(guest)?,
+            disk: guest
+                .devices
+                .disk
+                .as_ref()
+                .map(|disk| self.disk(disk))
+                .transpose()?,
+        })
+    }
+
+    fn kernel(&mut self, guest: &GuestSpec) -> Result<u16> {
+        Ok(match self.kernels.get(&guest.kernel) {
             Some(index) => *index,
             None => {
                 let content = kernel(self.session, &guest.kernel)?;
@@ -73,26 +89,40 @@ impl Sections<'_> {
                 self.kernels.insert(guest.kernel.clone(), index);
                 index
             }
-        };
-        let ramdisk = match (&guest.initramfs, self.ramdisks.get(&guest.initramfs)) {
-            (Initramfs::None, _) => None,
-            (_, Some(index)) => Some(*index),
-            (Initramfs::Workload, None) => {
-                Some(self.ramdisk(&guest.initramfs, "workload", workload_ramdisk(self.session)?)?)
-            }
-            (Initramfs::File(path), None) => {
-                let content = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-                Some(self.ramdisk(&guest.initramfs, "initramfs", content)?)
-            }
-        };
-        Ok((kernel, ramdisk))
+        })
     }
 
-    fn ramdisk(&mut self, which: &Initramfs, name: &str, content: Vec<u8>) -> Result<u16> {
+    fn ramdisk(&mut self, guest: &GuestSpec) -> Result<Option<u16>> {
+        if let Some(index) = self.ramdisks.get(&guest.initramfs) {
+            return Ok(Some(*index));
+        }
+        let (name, content) = match &guest.initramfs {
+            Initramfs::None => return Ok(None),
+            Initramfs::Workload => ("workload", workload_ramdisk(self.session)?),
+            Initramfs::Disk => bail!("starting from a disk is not there yet"),
+            Initramfs::File(path) => ("initramfs", read("the RAM disk", path)?),
+        };
         let index = self.writer.add(SectionKind::Initramfs, name, content)?;
-        self.ramdisks.insert(which.clone(), index);
+        self.ramdisks.insert(guest.initramfs.clone(), index);
+        Ok(Some(index))
+    }
+
+    fn disk(&mut self, disk: &DiskSpec) -> Result<u16> {
+        if let Some(index) = self.disks.get(&disk.image) {
+            return Ok(*index);
+        }
+        let content = match &disk.image {
+            DiskImage::Debian => bail!("the Debian disk is not there yet"),
+            DiskImage::File(path) => read("the disk", path)?,
+        };
+        let index = self.writer.add(SectionKind::Disk, "disk", content)?;
+        self.disks.insert(disk.image.clone(), index);
         Ok(index)
     }
+}
+
+fn read(what: &str, path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).with_context(|| format!("cannot read {what} {}", path.display()))
 }
 
 fn shown_kernel(kernel: &Kernel) -> String {
@@ -111,8 +141,7 @@ fn shown_kernel(kernel: &Kernel) -> String {
 }
 
 fn kernel(session: &Session, kernel: &Kernel) -> Result<Vec<u8>> {
-    let read =
-        |path: &Path| fs::read(path).with_context(|| format!("cannot read the kernel {}", path.display()));
+    let read = |path: &Path| read("the kernel", path);
     match kernel {
         Kernel::DebianCloudBzImage => read(&session.tools.kernel(DEBIAN_KERNEL)?),
         Kernel::DebianCloud => {
@@ -151,117 +180,4 @@ fn workload_ramdisk(session: &Session) -> Result<Vec<u8>> {
         ("etc/inittab", workload::INITTAB.to_owned()),
     ];
     initramfs::archive(&program, workload::INIT, &files)
-}
-
-/// From which the domains' secrets are made in an emulator, so that a run repeats.
-const SEED: u64 = 0x005e_ed0f_9134;
-
-fn run_config<'a>(
-    scenario: &'a Scenario,
-    options: BootOptions,
-    images: &[(u16, Option<u16>)],
-) -> Result<RunConfig<'a>> {
-    let guest = |(guest, (kernel, initramfs)): (&'a GuestSpec, &(u16, Option<u16>))| GuestConfig {
-        name: &guest.name,
-        memory_bytes: guest.memory_bytes,
-        kernel: *kernel,
-        initramfs: *initramfs,
-        command_line: &guest.command_line,
-        weight: guest.weight,
-        domain: &guest.domain,
-        pages: guest.pages,
-        on_reboot: guest.on_reboot,
-        merge: guest.merge,
-        terms: Terms::default(),
-        devices: DeviceConfig::default(),
-    };
-    let mut run = RunConfig {
-        tsc_hz: options.tsc_hz,
-        for_ms: scenario.for_ms,
-        is_interactive: options.is_interactive,
-        slice_us: scenario.machine.slice_us,
-        seed: options.tsc_hz.map(|_| SEED),
-        merge: scenario.merge,
-        host: HostConfig::default(),
-        ..RunConfig::default()
-    };
-    let full = |what: &str| anyhow!("too many {what}");
-    for event in &scenario.until {
-        run.until
-            .try_push(event)
-            .map_err(|_| full("events to wait for"))?;
-    }
-    for guest in scenario.guests.iter().zip(images).map(guest) {
-        run.guests.try_push(guest).map_err(|_| full("guests"))?;
-    }
-    for step in &scenario.script {
-        let when = match &step.when {
-            When::Micros(micros) => config::When::Micros(*micros),
-            When::Event { guest, event } => config::When::Event { guest, event },
-            When::Every { period_us, from_us } => config::When::Every {
-                period_us: *period_us,
-                from_us: *from_us,
-            },
-        };
-        run.script
-            .try_push(Step {
-                when,
-                command: &step.command,
-            })
-            .map_err(|_| full("steps"))?;
-    }
-    Ok(run)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use pleat_bundle::config::{MergeConfig, When};
-
-    use super::{BootOptions, run_config};
-    use crate::guests;
-
-    #[test]
-    fn the_record_says_what_the_file_says() {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let file = root.join("guest-tests/scenarios/density.toml");
-        let mut scenario = guests::read(&file, "density.toml", &root).unwrap();
-        scenario.merge.pace = Some(20_000_000);
-        scenario.guests[1].merge = guests::Merge::Off;
-        let options = BootOptions {
-            tsc_hz: Some(7),
-            is_interactive: false,
-        };
-        let images: Vec<(u16, Option<u16>)> = (0..4).map(|index| (index, Some(9))).collect();
-        let record = run_config(&scenario, options, &images).unwrap();
-        let merge = MergeConfig {
-            pace: Some(20_000_000),
-            ..MergeConfig::default()
-        };
-        assert_eq!((record.merge, record.seed.is_some()), (merge, true));
-        assert_eq!(
-            (record.guests[1].merge, record.guests[1].domain),
-            (guests::Merge::Off, "web")
-        );
-        assert_eq!(
-            (record.guests[3].kernel, record.guests[3].initramfs),
-            (3, Some(9))
-        );
-        let repeated = When::Every {
-            period_us: 250_000,
-            from_us: 8_000_000,
-        };
-        assert!(
-            record
-                .script
-                .iter()
-                .any(|step| step.when == repeated && step.command == "stats")
-        );
-        let up = When::Event {
-            guest: "d",
-            event: "up",
-        };
-        assert!(record.script.iter().any(|step| step.when == up));
-    }
 }

@@ -5,6 +5,7 @@ pub mod bzimage;
 mod cargo;
 pub mod elf;
 mod initramfs;
+mod record;
 mod symbols;
 mod vmlinux;
 mod workload;

@@ -2,18 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
 use pleat_bundle::config::{MAX_GUESTS, MAX_STEPS, MAX_UNTIL, OnReboot, Pages};
 use toml::Spanned;
 
+use super::check_devices::devices;
 use super::check_expect::expect;
 use super::check_merge::{guest_merge, merge};
 use super::check_script::step;
+use super::check_terms::{host, terms};
 use super::names::{PROCESSORS, check_name, choose};
+use super::places::Places;
 use super::{
-    Boot, GuestSpec, Initramfs, Kernel, LINUX_COMMAND_LINE, MachineKind, MachineSpec, Scenario, raw, values,
+    Boot, DeviceSpec, GuestSpec, Initramfs, Kernel, LINUX_COMMAND_LINE, MachineKind, MachineSpec, Scenario,
+    raw, values,
 };
 
 /// One mistake: where, and what is wrong and allowed.
@@ -41,7 +45,7 @@ pub fn parse(text: &str, file: &Path, root: &Path) -> Checked<Scenario> {
     let guests: Vec<GuestSpec> = raw
         .guest
         .iter()
-        .map(|guest| places.guest(guest.get_ref()))
+        .map(|raw| guest(raw.get_ref(), &places))
         .collect::<Checked<_>>()?;
     check_unique(&raw.guest)?;
     check_domains(&raw.guest)?;
@@ -60,6 +64,7 @@ pub fn parse(text: &str, file: &Path, root: &Path) -> Checked<Scenario> {
             .map(|raw| step(raw, &names))
             .collect::<Checked<_>>()?,
         merge: merge(&raw.merge)?,
+        host: host(&raw.host)?,
         expect: raw.expect.as_ref().map(|raw| expect(raw, &names)).transpose()?,
         guests,
     })
@@ -195,114 +200,56 @@ fn check_domains(guests: &[Spanned<raw::Guest>]) -> Checked<()> {
     Err((Some(domain.span()), message))
 }
 
-/// Where names of files and test kernels are looked up.
-struct Places<'a> {
-    directory: &'a Path,
-    root: &'a Path,
+/// What is usual depends on the kernel, and on whether there is a disk to start from.
+fn usual_images(kernel: &Kernel, devices: &DeviceSpec) -> (Initramfs, &'static str) {
+    match (kernel.is_debian(), &devices.disk) {
+        (true, Some(_)) => (Initramfs::Disk, LINUX_COMMAND_LINE),
+        (true, None) => (Initramfs::Workload, LINUX_COMMAND_LINE),
+        (false, _) => (Initramfs::None, ""),
+    }
 }
 
-impl Places<'_> {
-    fn guest(&self, raw: &raw::Guest) -> Checked<GuestSpec> {
-        let kernel = at(&raw.kernel, |text| self.kernel(text))?;
-        let pages = [
-            ("small", Pages::Small),
-            ("large", Pages::Large),
-            ("huge", Pages::Huge),
-        ];
-        let reboots = [("stop", OnReboot::Stop), ("restart", OnReboot::Restart)];
-        let usual_initramfs = if kernel.is_debian() {
-            Initramfs::Workload
-        } else {
-            Initramfs::None
-        };
-        let usual_line = if kernel.is_debian() {
-            LINUX_COMMAND_LINE
-        } else {
-            ""
-        };
-        let domain = optional(&raw.domain, |name| {
-            check_name("a domain", name).map(|()| name.to_owned())
-        })?;
-        let name = at(&raw.name, |name| {
-            check_name("a guest", name).map(|()| name.clone())
-        })?;
-        Ok(GuestSpec {
-            memory_bytes: at(&raw.memory, |text| guest_memory(text))?,
-            initramfs: optional(&raw.initramfs, |text| self.initramfs(text))?.unwrap_or(usual_initramfs),
-            command_line: optional(&raw.command_line, command_line)?.unwrap_or_else(|| usual_line.to_owned()),
-            weight: raw
-                .weight
-                .as_ref()
-                .map(|value| at(value, |number| weight(*number)))
-                .transpose()?
-                .unwrap_or(100),
-            // Without a word about it every guest is its own domain: sharing is the operator's decision.
-            domain: domain.unwrap_or_else(|| name.clone()),
-            pages: optional(&raw.pages, |word| choose("kind of pages", word, &pages))?.unwrap_or_default(),
-            on_reboot: optional(&raw.on_reboot, |word| {
-                choose("answer to a reboot", word, &reboots)
-            })?
-            .unwrap_or_default(),
-            merge: guest_merge(&raw.merge)?,
-            kernel,
-            name,
-        })
-    }
-
-    fn kernel(&self, text: &str) -> Result<Kernel, String> {
-        match text {
-            "debian-cloud" => return Ok(Kernel::DebianCloud),
-            "debian-cloud-bzimage" => return Ok(Kernel::DebianCloudBzImage),
-            _ => {}
-        }
-        if let Some(name) = text.strip_prefix("test:") {
-            return self.test_kernel(name);
-        }
-        if !text.contains('/') {
-            return Err(format!(
-                "`{text}` is no kernel; allowed: \"debian-cloud\", \"debian-cloud-bzimage\", \"test:<name>\", or the path \
-                 of a file (with a `/` in it)"
-            ));
-        }
-        self.file(text).map(Kernel::File)
-    }
-
-    fn test_kernel(&self, name: &str) -> Result<Kernel, String> {
-        let guests = self.root.join("guest-tests/guests");
-        if check_name("a test kernel", name).is_ok() && guests.join(name).join("Cargo.toml").is_file() {
-            return Ok(Kernel::Test(name.to_owned()));
-        }
-        let entries = std::fs::read_dir(&guests).into_iter().flatten().flatten();
-        let mut known: Vec<String> = entries
-            .map(|entry| entry.file_name().to_string_lossy().into_owned())
-            .collect();
-        known.sort();
-        Err(format!(
-            "there is no test kernel `{name}`; there are: {}",
-            known.join(", ")
-        ))
-    }
-
-    fn initramfs(&self, text: &str) -> Result<Initramfs, String> {
-        match text {
-            "none" => Ok(Initramfs::None),
-            "workload" => Ok(Initramfs::Workload),
-            path if path.contains('/') => self.file(path).map(Initramfs::File),
-            _ => Err(format!(
-                "`{text}` is no RAM disk; allowed: \"workload\", \"none\", or the path of a file (with a `/` in it)"
-            )),
-        }
-    }
-
-    /// A file, relative to the guests file.
-    fn file(&self, path: &str) -> Result<PathBuf, String> {
-        let file = self.directory.join(path);
-        if file.is_file() {
-            Ok(file)
-        } else {
-            Err(format!("there is no file {}", file.display()))
-        }
-    }
+fn guest(raw: &raw::Guest, places: &Places<'_>) -> Checked<GuestSpec> {
+    let kernel = at(&raw.kernel, |text| places.kernel(text))?;
+    let pages = [
+        ("small", Pages::Small),
+        ("large", Pages::Large),
+        ("huge", Pages::Huge),
+    ];
+    let reboots = [("stop", OnReboot::Stop), ("restart", OnReboot::Restart)];
+    let domain = optional(&raw.domain, |name| {
+        check_name("a domain", name).map(|()| name.to_owned())
+    })?;
+    let name = at(&raw.name, |name| {
+        check_name("a guest", name).map(|()| name.clone())
+    })?;
+    let memory_bytes = at(&raw.memory, |text| guest_memory(text))?;
+    let devices = devices(raw, memory_bytes, places)?;
+    let (usual_initramfs, usual_line) = usual_images(&kernel, &devices);
+    let has_disk = devices.disk.is_some();
+    let initramfs = optional(&raw.initramfs, |text| places.initramfs(text, has_disk))?;
+    let weight = raw
+        .weight
+        .as_ref()
+        .map(|value| at(value, |number| weight(*number)));
+    let on_reboot = optional(&raw.on_reboot, |word| {
+        choose("answer to a reboot", word, &reboots)
+    })?;
+    Ok(GuestSpec {
+        memory_bytes,
+        initramfs: initramfs.unwrap_or(usual_initramfs),
+        command_line: optional(&raw.command_line, command_line)?.unwrap_or_else(|| usual_line.to_owned()),
+        weight: weight.transpose()?.unwrap_or(100),
+        // Without a word about it every guest is its own domain: sharing is the operator's decision.
+        domain: domain.unwrap_or_else(|| name.clone()),
+        pages: optional(&raw.pages, |word| choose("kind of pages", word, &pages))?.unwrap_or_default(),
+        on_reboot: on_reboot.unwrap_or_default(),
+        merge: guest_merge(&raw.merge)?,
+        terms: terms(raw, memory_bytes, devices.max_memory_bytes.max(memory_bytes))?,
+        devices,
+        kernel,
+        name,
+    })
 }
 
 fn guest_memory(text: &str) -> Result<u64, String> {

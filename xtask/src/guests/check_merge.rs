@@ -57,10 +57,7 @@ fn epoch(text: &str) -> Result<u32, String> {
 }
 
 fn percent(text: &str) -> Result<u8, String> {
-    let number = text
-        .strip_suffix('%')
-        .and_then(|number| number.trim().parse().ok());
-    number
+    values::percent(text)
         .filter(|percent| (1..=100).contains(percent))
         .ok_or_else(|| format!("large pages cannot be split at `{text}`; allowed: from \"1%\" to \"100%\""))
 }

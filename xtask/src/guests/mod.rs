@@ -3,22 +3,29 @@
 //! [`raw`] is its form, [`check`] turns it into a [`Scenario`] or into messages with file and line.
 
 mod check;
+mod check_devices;
 mod check_expect;
 mod check_merge;
 mod check_script;
+mod check_terms;
 mod expect;
 mod names;
+mod places;
 mod raw;
 mod values;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_cooperation;
 
 use std::path::{Path, PathBuf};
 
 pub use check::read;
 pub use expect::{Bound, Expectation, GuestExpectation, Outcome};
-pub use pleat_bundle::config::{Merge, MergeConfig, OnReboot, Pages};
+pub use pleat_bundle::config::{
+    BalloonConfig, HostConfig, Merge, MergeConfig, OnReboot, Pages, Terms, TypedAt,
+};
 pub use values::micros;
 
 /// A checked guests file.
@@ -38,6 +45,8 @@ pub struct Scenario {
     pub until: Vec<String>,
     /// How equal pages are merged.
     pub merge: MergeConfig,
+    /// When the host counts as short of memory.
+    pub host: HostConfig,
     /// The guests.
     pub guests: Vec<GuestSpec>,
     /// Console commands that run by themselves.
@@ -109,6 +118,45 @@ pub struct GuestSpec {
     pub on_reboot: OnReboot,
     /// Whether its pages are merged.
     pub merge: Merge,
+    /// What it is entitled to.
+    pub terms: Terms,
+    /// Its virtio devices.
+    pub devices: DeviceSpec,
+}
+
+/// The virtio devices of a guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceSpec {
+    /// Its balloon, if it has one.
+    pub balloon: Option<BalloonConfig>,
+    /// To how many bytes its memory can grow; 0: it cannot.
+    pub max_memory_bytes: u64,
+    /// Whether it has a virtio console with the port for messages about pressure.
+    pub has_console: bool,
+    /// Whether it has a source of random numbers.
+    pub has_random: bool,
+    /// Its disk, if it has one.
+    pub disk: Option<DiskSpec>,
+    /// Where what is typed goes.
+    pub typed_at: TypedAt,
+}
+
+/// A disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskSpec {
+    /// What it has at the start.
+    pub image: DiskImage,
+    /// Its size, a multiple of 4,096.
+    pub bytes: u64,
+}
+
+/// What a disk has at the start.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DiskImage {
+    /// A small Debian with a login.
+    Debian,
+    /// A file.
+    File(PathBuf),
 }
 
 /// What a guest boots.
@@ -139,6 +187,8 @@ pub enum Initramfs {
     None,
     /// Busybox and the workload that checks itself.
     Workload,
+    /// Just enough to start from the guest's disk.
+    Disk,
     /// A file.
     File(PathBuf),
 }

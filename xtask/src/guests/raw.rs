@@ -17,6 +17,8 @@ pub struct File {
     #[serde(default)]
     pub merge: Merge,
     #[serde(default)]
+    pub host: Host,
+    #[serde(default)]
     pub guest: Vec<Spanned<Guest>>,
     #[serde(default)]
     pub script: Vec<Spanned<Step>>,
@@ -53,6 +55,16 @@ pub struct Merge {
     pub hash_bits: Option<Spanned<i64>>,
 }
 
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Host {
+    pub soft_below: Option<Spanned<String>>,
+    pub hard_below: Option<Spanned<String>>,
+    pub low_below: Option<Spanned<String>>,
+    pub hysteresis: Option<Spanned<String>>,
+    pub grace: Option<Spanned<String>>,
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Guest {
@@ -66,6 +78,25 @@ pub struct Guest {
     pub pages: Option<Spanned<String>>,
     pub on_reboot: Option<Spanned<String>>,
     pub merge: Option<Spanned<String>>,
+    // What it is entitled to.
+    pub reservation: Option<Spanned<String>>,
+    pub limit: Option<Spanned<String>>,
+    pub shares: Option<Spanned<i64>>,
+    pub priority: Option<Spanned<i64>>,
+    pub idle_tax: Option<Spanned<String>>,
+    pub cache_soft: Option<Spanned<String>>,
+    pub cache_strict: Option<Spanned<String>>,
+    // Its virtio devices.
+    pub max_memory: Option<Spanned<String>>,
+    pub console: Option<Spanned<String>>,
+    pub balloon: Option<Spanned<String>>,
+    pub deflate_on_oom: Option<Spanned<String>>,
+    pub reporting: Option<Spanned<String>>,
+    pub statistics: Option<Spanned<String>>,
+    pub random: Option<Spanned<String>>,
+    pub pressure: Option<Spanned<String>>,
+    pub disk: Option<Spanned<String>>,
+    pub disk_size: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]

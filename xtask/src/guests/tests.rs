@@ -8,7 +8,7 @@ fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-fn parse(text: &str) -> Result<Scenario, String> {
+pub(super) fn parse(text: &str) -> Result<Scenario, String> {
     let file = workspace().join("guest-tests/scenarios/x.toml");
     check::parse(text, &file, &workspace()).map_err(|(span, message)| {
         let line = span.map_or(0, |span| text[..span.start].matches('\n').count() + 1);
@@ -17,7 +17,7 @@ fn parse(text: &str) -> Result<Scenario, String> {
 }
 
 /// A good file in which one line is replaced.
-fn with(line: &str) -> String {
+pub(super) fn with(line: &str) -> String {
     let key = line.split('=').next().unwrap_or_default().trim();
     let good = ["name = \"a\"", "memory = \"64M\"", "kernel = \"test:hello\""];
     let mut text = String::from("[[guest]]\n");
@@ -29,7 +29,7 @@ fn with(line: &str) -> String {
 }
 
 #[track_caller]
-fn assert_mistake(text: &str, line: usize, parts: &[&str]) {
+pub(super) fn assert_mistake(text: &str, line: usize, parts: &[&str]) {
     let message = parse(text).expect_err("a mistake");
     assert!(
         message.starts_with(&format!("{line}: ")),
@@ -207,7 +207,11 @@ fn kernels_and_ram_disks_must_exist() {
         &["there is no test kernel"],
     );
     assert_mistake(&with("kernel = \"./none\""), 4, &["there is no file"]);
-    assert_mistake(&with("initramfs = \"big\""), 5, &["\"workload\", \"none\""]);
+    assert_mistake(
+        &with("initramfs = \"big\""),
+        5,
+        &["\"workload\", \"disk\", \"none\""],
+    );
 }
 
 #[test]

@@ -46,6 +46,22 @@ pub fn count(text: &str) -> Result<u64, String> {
     decimal(number, scale).ok_or_else(wrong)
 }
 
+/// A whole number of percent such as `75%`.
+pub fn percent(text: &str) -> Option<u8> {
+    text.strip_suffix('%')?.trim().parse().ok()
+}
+
+/// A size as [`bytes`] reads it, in the largest unit that has no fraction.
+pub fn shown_bytes(bytes: u64) -> String {
+    [(30, "G"), (20, "M"), (10, "K")]
+        .into_iter()
+        .find(|(shift, _)| bytes != 0 && bytes.is_multiple_of(1 << shift))
+        .map_or_else(
+            || bytes.to_string(),
+            |(shift, unit)| format!("{}{unit}", bytes >> shift),
+        )
+}
+
 /// A decimal number times a power-of-ten-like scale, without rounding through floating point.
 fn decimal(number: &str, scale: u64) -> Option<u64> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
@@ -69,7 +85,23 @@ fn split(text: &str) -> Option<(&str, &str)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{bytes, count, micros};
+    use super::{bytes, count, micros, percent, shown_bytes};
+
+    #[test]
+    fn sizes_are_shown_as_they_are_read() {
+        for text in ["1G", "3M", "1025K", "4097", "1536M"] {
+            assert_eq!(shown_bytes(bytes(text).unwrap()), text);
+        }
+        assert_eq!(shown_bytes(0), "0");
+    }
+
+    #[test]
+    fn percent_are_whole_and_have_their_sign() {
+        assert_eq!((percent("75%"), percent("0 %")), (Some(75), Some(0)));
+        for wrong in ["75", "%", "-1%", "1.5%", "256%", "x%"] {
+            assert_eq!(percent(wrong), None, "{wrong}");
+        }
+    }
 
     #[test]
     fn sizes_have_binary_units() {
