@@ -13,14 +13,19 @@
 //! Everything in guest memory is a claim: it is copied out once, checked, and every loop over it is bounded. A guest
 //! that breaks the rules gets `DEVICE_NEEDS_RESET` (2.1.2) from that device and harms nobody else.
 
+mod balloon;
 mod device;
 mod hands;
+mod mem;
 mod queue;
+mod span;
 // Each of the test binaries that it is part of uses some of it.
 #[cfg(test)]
 #[allow(dead_code)]
 pub(crate) mod testing;
 
+pub use balloon::{Balloon, BalloonSetup, BalloonStatistics, Observation, Pace, Progress};
 pub use device::{Device, Step, Trouble};
 pub use hands::{Denied, Hands, Plugged};
+pub use mem::{Mem, MemSetup};
 pub use queue::{Buffer, Chain, Direction, QUEUE_SIZE_MAX, Queue};
