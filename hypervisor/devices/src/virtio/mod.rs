@@ -14,7 +14,10 @@
 //! that breaks the rules gets `DEVICE_NEEDS_RESET` (2.1.2) from that device and harms nobody else.
 
 mod balloon;
+mod block;
+mod console;
 mod device;
+mod entropy;
 mod hands;
 mod mem;
 mod queue;
@@ -25,7 +28,10 @@ mod span;
 pub(crate) mod testing;
 
 pub use balloon::{Balloon, BalloonSetup, BalloonStatistics, Observation, Pace, Progress};
+pub use block::Block;
+pub use console::{Console, PortClosed};
 pub use device::{Device, Step, Trouble};
+pub use entropy::Entropy;
 pub use hands::{Denied, Hands, Plugged};
 pub use mem::{Mem, MemSetup};
 pub use queue::{Buffer, Chain, Direction, QUEUE_SIZE_MAX, Queue};

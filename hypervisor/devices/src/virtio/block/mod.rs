@@ -1,0 +1,238 @@
+//! The block device (virtio 1.2, 5.2): one disk, one queue.
+//!
+//! **Features**, for a Linux that has no indirect descriptors:
+//! - `SEG_MAX` with 32: without it Linux puts one segment into a request. 32 pages are its usual readahead (128 KiB),
+//!   so that one request carries it; and as a chain is read again for each 64 KiB of it, the work for descriptors
+//!   grows with the square of its length, at this size to two reads for each page. A queue of 128 holds three such
+//!   requests whole, so that one notification brings several.
+//! - `BLK_SIZE` 512 with `TOPOLOGY` "eight of them are one physical block": the owner keeps the disk in pages, and a
+//!   write of a part of one costs a copy first. A logical size of 4,096 would say so as well, but Linux then refuses
+//!   file systems with smaller blocks (`mkfs.ext4` gives them to small disks) and reads partition tables differently.
+//! - `FLUSH`, which devices should always offer (5.2.5.2), together with `CONFIG_WCE`, whose cache mode is
+//!   writethrough after reset: a write lies where it will lie when it completes, and Linux sends no flushes then.
+//! - not `SIZE_MAX`: a segment may be as long as it likes.
+//!
+//! **A chain in pieces.** One serve moves 64 KiB. What was moved of a chain is kept; the rest of the request is read
+//! and checked again on each call, as the guest may have changed it: it then gets what it asked for last.
+
+mod request;
+
+use super::device::{Device, Step, Trouble};
+use super::hands::Hands;
+use super::queue::{Chain, Queue};
+use request::{Request, Status, Work};
+
+/// Bytes of a sector, whatever the block size (5.2.4).
+const SECTOR_BYTES: u64 = 512;
+/// Bytes moved in one serve.
+const MOVED_MAX: u64 = 64 * 1024;
+/// Requests answered in one serve, also if they move nothing.
+const REQUESTS_MAX: u32 = 32;
+/// Bytes between the disk and the guest at a time.
+const PIECE_BYTES: usize = 4096;
+const QUEUE_SIZE: u16 = 128;
+const SEGMENTS_MAX: u32 = 32;
+/// The logical block size, in the width of its field.
+const BLOCK_BYTES: u32 = 512;
+
+const SEG_MAX: u64 = 1 << 2;
+const BLK_SIZE: u64 = 1 << 6;
+const FLUSH: u64 = 1 << 9;
+const TOPOLOGY: u64 = 1 << 10;
+const CONFIG_WCE: u64 = 1 << 11;
+/// Where `writeback` is in the configuration space.
+const WRITEBACK: usize = 32;
+/// Eight sectors are a page of the owner's, as an exponent.
+const PHYSICAL_BLOCK_EXPONENT: u8 = 3;
+
+/// What `GET_ID` says.
+const IDENTITY: [u8; 20] = *b"pleat-disk\0\0\0\0\0\0\0\0\0\0";
+
+/// A disk.
+#[derive(Clone, Debug)]
+pub struct Block {
+    sectors: u64,
+    /// The cache mode that the guest set; it changes nothing.
+    is_writeback: bool,
+    /// Bytes of the first chain that were moved.
+    done: u64,
+    requests: u64,
+    refused: u64,
+    sectors_read: u64,
+    sectors_written: u64,
+}
+
+impl Block {
+    /// A disk of this size.
+    #[must_use]
+    pub const fn new(sectors: u64) -> Self {
+        // So that the address of its last byte is a number of 64 bits.
+        let most = u64::MAX / SECTOR_BYTES;
+        Self {
+            sectors: if sectors < most { sectors } else { most },
+            is_writeback: false,
+            done: 0,
+            requests: 0,
+            refused: 0,
+            sectors_read: 0,
+            sectors_written: 0,
+        }
+    }
+
+    /// Its size.
+    #[must_use]
+    pub const fn sectors(&self) -> u64 {
+        self.sectors
+    }
+
+    /// Requests that were answered.
+    #[must_use]
+    pub const fn requests(&self) -> u64 {
+        self.requests
+    }
+
+    /// Those of them that were answered with an error.
+    #[must_use]
+    pub const fn refused(&self) -> u64 {
+        self.refused
+    }
+
+    /// Sectors that the guest has read.
+    #[must_use]
+    pub const fn sectors_read(&self) -> u64 {
+        self.sectors_read
+    }
+
+    /// Sectors that the guest has written.
+    #[must_use]
+    pub const fn sectors_written(&self) -> u64 {
+        self.sectors_written
+    }
+
+    /// Moves what is left of a request, at most so many bytes, and returns how many of them are left.
+    fn transfer<H: Hands>(
+        &mut self,
+        hands: &mut H,
+        chain: &Chain,
+        work: Work,
+        mut budget: u64,
+    ) -> Result<u64, Trouble> {
+        while budget > 0 && self.done < work.bytes() {
+            let left = work.bytes() - self.done;
+            let moved = self.move_piece(hands, chain, work, left.min(budget))?;
+            self.done += moved;
+            budget -= moved;
+        }
+        Ok(budget)
+    }
+
+    /// Moves bytes up to the end of a page of the disk, which is a page of the owner's as well.
+    fn move_piece<H: Hands>(
+        &mut self,
+        hands: &mut H,
+        chain: &Chain,
+        work: Work,
+        bytes_max: u64,
+    ) -> Result<u64, Trouble> {
+        let mut buffer = [0; PIECE_BYTES];
+        let at = work.at() + self.done;
+        let in_page = PIECE_BYTES as u64 - at % PIECE_BYTES as u64;
+        let bytes = in_page.min(bytes_max);
+        let piece = &mut buffer[..usize::try_from(bytes).unwrap_or(PIECE_BYTES)];
+        let sectors = bytes / SECTOR_BYTES;
+        if let Work::Write { .. } = work {
+            chain.copy_out(hands, request::HEADER_BYTES as u64 + self.done, piece)?;
+            hands.write_disk(at, piece)?;
+            self.sectors_written = self.sectors_written.saturating_add(sectors);
+        } else {
+            chain.make_writable(hands, self.done, bytes)?;
+            hands.read_disk(at, piece);
+            chain.copy_in(hands, self.done, piece)?;
+            self.sectors_read = self.sectors_read.saturating_add(sectors);
+        }
+        Ok(bytes)
+    }
+
+    /// Answers a request whose bytes have been moved.
+    fn finish<H: Hands>(
+        &mut self,
+        hands: &mut H,
+        queue: &mut Queue,
+        chain: &Chain,
+        request: &Request,
+    ) -> Result<(), Trouble> {
+        chain.make_writable(hands, request.status_at, 1)?;
+        let mut written = 0;
+        let status = match request.work {
+            Work::Identify { bytes } => {
+                chain.make_writable(hands, 0, bytes as u64)?;
+                written = chain.copy_in(hands, 0, &IDENTITY[..bytes])? as u64;
+                Status::Ok
+            }
+            Work::Read { bytes, .. } => {
+                written = bytes;
+                Status::Ok
+            }
+            Work::Write { .. } | Work::Flush => Status::Ok,
+            Work::Refuse(status) => status,
+        };
+        chain.copy_in(hands, request.status_at, &[status as u8])?;
+        // Bytes from the beginning without a gap (2.7.8.2); the status lies behind the room for data.
+        written += u64::from(written == request.status_at);
+        queue.complete(hands, chain, u32::try_from(written).unwrap_or(u32::MAX))?;
+        self.done = 0;
+        self.requests = self.requests.saturating_add(1);
+        self.refused = self.refused.saturating_add(u64::from(status != Status::Ok));
+        Ok(())
+    }
+}
+
+impl Device for Block {
+    const ID: u16 = 2;
+    const QUEUE_SIZES: &'static [u16] = &[QUEUE_SIZE];
+
+    fn offered(&self) -> u64 {
+        SEG_MAX | BLK_SIZE | FLUSH | TOPOLOGY | CONFIG_WCE
+    }
+
+    fn negotiated(&mut self, _features: u64) {}
+
+    fn reset(&mut self) {
+        self.is_writeback = false;
+        self.done = 0;
+    }
+
+    fn config(&self, at: usize) -> u8 {
+        // `struct virtio_blk_config` (5.2.4), up to `writeback`.
+        let mut space = [0; WRITEBACK + 1];
+        space[..8].copy_from_slice(&self.sectors.to_le_bytes());
+        space[12..16].copy_from_slice(&SEGMENTS_MAX.to_le_bytes());
+        space[20..24].copy_from_slice(&BLOCK_BYTES.to_le_bytes());
+        space[24] = PHYSICAL_BLOCK_EXPONENT;
+        space[26..28].copy_from_slice(&(1_u16 << PHYSICAL_BLOCK_EXPONENT).to_le_bytes());
+        space[WRITEBACK] = u8::from(self.is_writeback);
+        space.get(at).copied().unwrap_or(0)
+    }
+
+    fn write_config(&mut self, at: usize, byte: u8) {
+        if at == WRITEBACK {
+            self.is_writeback = byte & 1 != 0;
+        }
+    }
+
+    fn serve<H: Hands>(&mut self, _index: usize, queue: &mut Queue, hands: &mut H) -> Result<Step, Trouble> {
+        let mut budget = MOVED_MAX;
+        for _ in 0..REQUESTS_MAX {
+            let Some(chain) = queue.first(hands)? else {
+                return Ok(Step::Done);
+            };
+            let request = Request::read(hands, &chain, self.sectors)?;
+            budget = self.transfer(hands, &chain, request.work, budget)?;
+            if self.done < request.work.bytes() {
+                return Ok(Step::More);
+            }
+            self.finish(hands, queue, &chain, &request)?;
+        }
+        Ok(Step::More)
+    }
+}
