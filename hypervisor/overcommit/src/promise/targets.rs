@@ -1,0 +1,207 @@
+//! How large each balloon is to be.
+//!
+//! The plan is made anew in each period from what is; all that it remembers is the target that each balloon was told.
+//! Everything that depends on statistics counts from where the balloon was when they came, so that old statistics ask
+//! for nothing twice.
+//!
+//! 1. *Firm*: the operator's target (a floor, at once), what is beyond the limit, cache beyond the strict limit.
+//! 2. *Relief*, except in the low state: a guest that says that it has next to nothing left gets back from its
+//!    balloon: what the host has to spare; then what guests give that pay less for a frame than it does; then, if all
+//!    of those say that they have nothing to give, a part of what is free even so. The host may get to the low state
+//!    by that, where nobody is spared for what it says: this is why no guest can keep what others are entitled to by
+//!    saying that it needs it.
+//! 3. *Shortage*, in the states below high: cache beyond the soft limits; then whatever guests have, from who
+//!    pays least ([`FundingRate`](super::FundingRate)). As much as brings the host back to high (in the hard state
+//!    the hysteresis once more, in the low state twice more), counting what has been asked for and is still to come. A
+//!    balloon that is stuck or absent is not counted on: its guest's part is asked of others.
+//! 4. *Return*, in the high state: half of what is free beyond the bound and a margin goes back in each period, first
+//!    to who pays most. In between nothing happens, so that a target does not go up and down.
+//!
+//! A shortage raises a target by no more than an eighth of the guest's memory beyond what is in the balloon (a
+//! sixteenth in the soft state), not below the reservation, and not below [`survival`](super::survival) or, where
+//! the guest says what it has available, a [`cushion`](super::cushion) of that.
+//!
+//! What others lose by a guest's claims is bounded: who says that it has nothing to spare is passed by until the low
+//! state; until then others are asked for what they say themselves that they can spare; after that by shares alone.
+
+use super::admission::MAX_GUESTS;
+use super::amount::percent_of;
+use super::entitlement::FundingRate;
+use super::host_state::HostState;
+use super::seat::{Asking, Seat, percent_up};
+use super::view::{GuestView, HostView, Target};
+use arrayvec::ArrayVec;
+
+/// Less than this (256 KiB) is not worth a change of a target.
+const QUANTUM: u64 = 64;
+/// What is needed is gathered in so many pieces, and after each it is asked anew who pays least.
+const PIECES: u64 = 32;
+
+/// Plans the target of every guest; of no more than [`MAX_GUESTS`]. `out` is cleared and gets one for each, in their
+/// order.
+pub fn plan(host: &HostView, guests: &[GuestView], out: &mut ArrayVec<Target, MAX_GUESTS>) {
+    let mut round = Round::new(host, guests);
+    if host.state != HostState::Low {
+        round.relieve();
+    }
+    if host.state == HostState::High {
+        round.let_down();
+    } else {
+        round.gather();
+    }
+    out.clear();
+    let outcomes = round.seats.iter().enumerate();
+    out.extend(outcomes.map(|(guest, seat)| seat.outcome(guest)));
+}
+
+/// One plan in the making.
+struct Round<'a> {
+    host: &'a HostView,
+    seats: ArrayVec<Seat<'a>, MAX_GUESTS>,
+    /// From so many free frames on the state gets high again.
+    line: u64,
+    /// What lies between that and where it would become soft.
+    margin: u64,
+    /// Frames that went back to guests.
+    given: u64,
+}
+
+impl<'a> Round<'a> {
+    fn new(host: &'a HostView, guests: &'a [GuestView]) -> Self {
+        let bounds = &host.thresholds;
+        let hysteresis = u64::from(bounds.hysteresis_percent);
+        let seats = guests.iter().take(MAX_GUESTS);
+        Self {
+            host,
+            seats: seats.map(|view| Seat::new(view, host.state)).collect(),
+            line: percent_up(u64::from(bounds.soft_below_percent) + hysteresis, host.total),
+            margin: percent_of(hysteresis, host.total),
+            given: 0,
+        }
+    }
+
+    /// Guests in need, who pays most first.
+    fn relieve(&mut self) {
+        let mut left: ArrayVec<usize, MAX_GUESTS> = ArrayVec::new();
+        left.extend((0..self.seats.len()).filter(|at| self.seats[*at].in_need_of() > 0));
+        left.sort_unstable_by(|a, b| {
+            let by_rate = self.seats[*b].busy_rate().cmp(&self.seats[*a].busy_rate());
+            by_rate.then(a.cmp(b))
+        });
+        for at in left {
+            let wish = self.seats[at].in_need_of();
+            let spare = self
+                .host
+                .free
+                .saturating_sub(self.line)
+                .saturating_sub(self.given);
+            self.give_back(at, wish.min(spare));
+            let rest = self.collect_for(at, wish.saturating_sub(spare));
+            self.give_in_advance(at, rest);
+        }
+    }
+
+    fn give_back(&mut self, at: usize, frames: u64) {
+        if frames > 0 {
+            self.seats[at].give_back(frames);
+            self.given = self.given.saturating_add(frames);
+        }
+    }
+
+    /// Gives what guests can give that pay less than this one; says how much is still wanting.
+    fn collect_for(&mut self, at: usize, wish: u64) -> u64 {
+        let mut wish = wish;
+        let piece = (wish / PIECES).max(QUANTUM);
+        while wish > 0 {
+            let receiver = self.seats[at].busy_rate();
+            let Some(giver) = self.cheapest(Asking::Memory) else {
+                break;
+            };
+            if giver == at || !self.seats[giver].rate().is_clearly_below(&receiver) {
+                break;
+            }
+            let gain = self.seats[giver].ask(piece.min(wish), Asking::Memory);
+            self.give_back(at, gain);
+            wish -= gain;
+        }
+        wish
+    }
+
+    /// Gives a part of what is free, if others who pay less have what this guest is entitled to but say that they need
+    /// it.
+    fn give_in_advance(&mut self, at: usize, wish: u64) {
+        let receiver = self.seats[at].busy_rate();
+        let is_entitled = self
+            .seats
+            .iter()
+            .enumerate()
+            .any(|(other, seat)| other != at && seat.hides() && seat.rate().is_clearly_below(&receiver));
+        if is_entitled {
+            let part = self.host.free.saturating_sub(self.given) / 4;
+            self.give_back(at, wish.min(part));
+        }
+    }
+
+    /// Who pays least among those who can be asked; among equals the lowest priority, then the first.
+    fn cheapest(&self, asking: Asking) -> Option<usize> {
+        let able = (0..self.seats.len()).filter(|at| self.seats[*at].can_give(asking));
+        let key = |at: &usize| -> (FundingRate, u8) { (self.seats[*at].rate(), self.seats[*at].priority()) };
+        able.min_by_key(key)
+    }
+
+    /// Asks for what brings the host back to the high state.
+    fn gather(&mut self) {
+        let ahead = match self.host.state {
+            HostState::High | HostState::Soft => 0,
+            HostState::Hard => self.margin,
+            HostState::Low => self.margin.saturating_mul(2),
+        };
+        let goal = self.line.saturating_add(ahead).saturating_add(self.given);
+        let pending = self.seats.iter().map(Seat::pending);
+        let expected = pending.fold(self.host.free, u64::saturating_add);
+        let needed = goal.saturating_sub(expected);
+        let needed = self.ask(needed, Asking::Cache);
+        self.ask(needed, Asking::Memory);
+    }
+
+    /// Asks guests for so many frames; says what is still wanting. It ends: each turn either gains a piece, or
+    /// brings a guest to where it cannot be asked for more.
+    fn ask(&mut self, needed: u64, asking: Asking) -> u64 {
+        let mut needed = needed;
+        let piece = (needed / PIECES).max(QUANTUM);
+        while needed > 0 {
+            let Some(at) = self.cheapest(asking) else { break };
+            let seat = &mut self.seats[at];
+            let gain = match (asking, self.host.state) {
+                // There is time to see what comes before anything else is asked for.
+                (Asking::Cache, HostState::Soft) => seat.ask_plainly(piece.min(needed), asking),
+                _ => seat.ask(piece.min(needed), asking),
+            };
+            needed -= gain;
+        }
+        needed
+    }
+
+    /// Gives back half of what there is to spare, a piece at a time to who pays most.
+    fn let_down(&mut self) {
+        let kept = self.line.saturating_add(self.margin).saturating_add(self.given);
+        let spare = self.host.free.saturating_sub(kept);
+        let mut budget = spare / 2;
+        let piece = (budget / PIECES).max(QUANTUM);
+        while budget >= QUANTUM {
+            let able = self.seats.iter().enumerate().filter_map(|(at, seat)| {
+                let most = seat.returnable(spare).min(piece);
+                // Small change waits, but for the last of a balloon.
+                (most >= QUANTUM.min(seat.above_lowest()) && most > 0).then_some((at, most, seat.busy_rate()))
+            });
+            // The first among equals: `max_by` would take the last.
+            let Some((at, most, _)) = able.reduce(|best, next| if next.2 > best.2 { next } else { best })
+            else {
+                break;
+            };
+            let frames = most.min(budget);
+            self.give_back(at, frames);
+            budget -= frames;
+        }
+    }
+}
