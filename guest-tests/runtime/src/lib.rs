@@ -29,9 +29,13 @@ pub mod extended;
 #[cfg(not(test))]
 pub mod hypercall;
 #[cfg(not(test))]
+pub mod interrupts;
+#[cfg(not(test))]
 pub mod memory;
 #[cfg(not(test))]
 pub mod modes;
+#[cfg(not(test))]
+pub mod pci;
 #[cfg(not(test))]
 mod start;
 #[cfg(not(test))]
@@ -41,9 +45,15 @@ pub mod step;
 #[cfg(not(test))]
 pub mod store;
 #[cfg(not(test))]
+pub mod table;
+#[cfg(not(test))]
 pub mod timing;
 #[cfg(not(test))]
 pub mod trap;
+#[cfg(not(test))]
+pub mod virtio;
+#[cfg(not(test))]
+pub mod window;
 
 /// Names the function that a kernel starts with: `fn(Parameters<'static>)`. When it returns, the guest
 /// has succeeded.

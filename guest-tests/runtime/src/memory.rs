@@ -155,6 +155,28 @@ impl Pages {
         self.runs[longest.unwrap_or(0)]
     }
 
+    /// Takes so many pages in a row away, the first of which lies at a multiple of `alignment` bytes. They come from
+    /// the longest run; what lies before them is lost.
+    ///
+    /// # Panics
+    /// When there are not so many in a row.
+    pub fn take(&mut self, count: usize, alignment: u64) -> &'static mut [Page] {
+        let longest = (0..MAX_REGIONS).max_by_key(|&index| self.runs[index].len());
+        let run = core::mem::take(&mut self.runs[longest.unwrap_or(0)]);
+        let first = run
+            .iter()
+            .position(|page| page.address().is_multiple_of(alignment));
+        let run = &mut run[first.unwrap_or(0)..];
+        assert!(
+            count <= run.len(),
+            "{count} pages in a row are wanted, there are {}",
+            run.len()
+        );
+        let (taken, rest) = run.split_at_mut(count);
+        self.runs[longest.unwrap_or(0)] = rest;
+        taken
+    }
+
     /// One page by its number.
     ///
     /// # Panics
@@ -192,6 +214,18 @@ pub fn take_all() -> Pages {
         pages.iter_mut().for_each(|page| page.fill(0..WORDS, |_| 0));
     }
     pages
+}
+
+/// Memory that a device has given to the guest, or takes back again: as in [`crate::cpu`] nothing is checked, and a
+/// kernel can break nothing but itself.
+#[must_use]
+pub fn claim(region: Region) -> &'static mut [Page] {
+    let region = region.shrunk_to_pages();
+    let len = usize::try_from((region.end - region.start) / PAGE_BYTES).unwrap_or_default();
+    let start = usize::try_from(region.start).unwrap_or_default();
+    let start = core::ptr::with_exposed_provenance_mut::<Page>(start);
+    // SAFETY: no other part of this library hands out memory that the map does not have.
+    unsafe { core::slice::from_raw_parts_mut(start, len) }
 }
 
 /// The first byte after the last byte of RAM below 4 GiB.
