@@ -77,6 +77,21 @@ impl Counters {
         }
     }
 
+    /// Takes away pages of 4 KiB that were counted apart.
+    pub(crate) fn subtract(&mut self, pages: &Self) {
+        let counters = [
+            (&mut self.unique, pages.unique),
+            (&mut self.zero, pages.zero),
+            (&mut self.shared, pages.shared),
+            (&mut self.untouched, pages.untouched),
+            (&mut self.ballooned, pages.ballooned),
+            (&mut self.device, pages.device),
+        ];
+        for (counter, amount) in counters {
+            *counter = counter.wrapping_sub(amount);
+        }
+    }
+
     pub(crate) fn add_table(&mut self, level: Level) {
         self.tables[level.rank()] += 1;
     }

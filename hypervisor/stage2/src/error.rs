@@ -25,6 +25,8 @@ pub enum Bug {
     Misaligned(Gfn),
     /// Beyond the 2^36 frames that four levels translate.
     OutOfRange(Gfn),
+    /// More pages at once than an operation has room for.
+    TooManyPages,
     /// The counters differ from what the tables hold.
     Miscounted,
 }

@@ -14,7 +14,7 @@ use arrayvec::ArrayVec;
 use core::mem;
 use pleat_types::{Hfn, OwnedFrame, Share};
 
-use crate::gather::Parts;
+use crate::parts::Parts;
 
 /// How many frames one step of a long operation takes out before it wants a flush.
 pub const BATCH: usize = 64;
@@ -68,7 +68,7 @@ pub enum Retired {
     Share(Share),
     /// A frame that was a table.
     Table(Hfn),
-    /// A table and the frames of its 512 pages.
+    /// A table and what its 512 pages had.
     Parts(Parts),
 }
 

@@ -7,29 +7,8 @@ use crate::error::{Bug, Error, Refused};
 use crate::flush::{PendingFlush, Retired};
 use crate::map::small_leaf;
 use crate::memory::TableMemory;
+use crate::parts::Parts;
 use crate::table::{Page, Place, Stage2};
-
-/// A table that nothing links to any more, and the frames that its 512 pages owned: each comes out once.
-#[derive(PartialEq, Eq, Debug)]
-#[must_use = "the frames have to go back to the ledger"]
-pub struct Parts {
-    table: Hfn,
-}
-
-impl Parts {
-    /// Gives out the frames, and then the table.
-    pub fn drain<M: TableMemory>(
-        self,
-        memory: &mut M,
-        mut give: impl FnMut(&mut M, OwnedFrame),
-    ) -> Result<Hfn, Bug> {
-        for index in 0..ENTRIES {
-            let leaf = owned_leaf(memory, self.table, index)?;
-            give(memory, OwnedFrame::claim(leaf.frame, PageSize::Small));
-        }
-        Ok(self.table)
-    }
-}
 
 impl Stage2 {
     /// Calls `visit` with the frames of the 512 pages from `first` on, in order, if all of them are 4 KiB mappings
@@ -85,7 +64,7 @@ impl Stage2 {
         self.counters.add(Page::Unique(whole.frame), Level::Two, 1);
         self.count_unlinked(Level::One);
         let mut pending = self.flush_due();
-        pending.retire(Retired::Parts(Parts { table }));
+        pending.retire(Retired::Parts(Parts::of(table)));
         Ok(pending)
     }
 

@@ -34,7 +34,10 @@
 extern crate std;
 
 mod audit;
+mod carve;
 mod codec;
+mod discard;
+mod discard_range;
 mod error;
 mod fault;
 mod find;
@@ -43,6 +46,7 @@ mod gather;
 mod harvest;
 mod map;
 mod memory;
+mod parts;
 mod range;
 mod reshape;
 mod share;
@@ -54,13 +58,15 @@ mod tests;
 
 pub use audit::{Counters, Held};
 pub use codec::{Absent, Backing, CALM_OWED_MAX, ENTRIES, Entry, GFN_LIMIT, Leaf, Level};
+pub use discard::{DISCARD_PAGES, DISCARD_ROOM, Discarded};
+pub use discard_range::RangeDiscarded;
 pub use error::{Bug, Error, Refused};
 pub use fault::FaultAction;
 pub use find::{Mapping, Spot};
 pub use flush::{BATCH, PendingFlush, ProcessorSet, Retired};
-pub use gather::Parts;
 pub use harvest::{Harvest, Used};
 pub use memory::TableMemory;
+pub use parts::{Part, Parts};
 pub use share::{Frozen, Parted, Parting};
 pub use sweep::{Calm, Sweep, Touched};
 pub use table::{Page, Stage2};

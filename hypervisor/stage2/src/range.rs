@@ -65,7 +65,7 @@ impl Stage2 {
 }
 
 /// The largest block that starts at `at`, ends no later than `end` and is no larger than `limit`.
-fn largest_block(at: Gfn, end: Gfn, limit: Level) -> Level {
+pub(crate) fn largest_block(at: Gfn, end: Gfn, limit: Level) -> Level {
     let fits =
         |level: &Level| *level <= limit && level.first(at) == at && at.get() + level.frames() <= end.get();
     Level::ALL.into_iter().rev().find(fits).unwrap_or(Level::One)

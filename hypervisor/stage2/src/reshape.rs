@@ -2,11 +2,12 @@
 
 use pleat_types::{Gfn, Hfn, PageSize};
 
+use crate::carve::{Part, link_parts};
 use crate::codec::{Backing, ENTRIES, Entry, Leaf, Level};
 use crate::error::{Bug, Error};
 use crate::flush::{PendingFlush, Retired};
 use crate::memory::TableMemory;
-use crate::table::{ATTEMPTS, Page, Place, Stage2};
+use crate::table::{Page, Place, Stage2};
 
 impl Stage2 {
     /// Splits the large mapping that holds `gfn`: 2 MiB to 4 KiB pages, 1 GiB to 2 MiB pages. Every part
@@ -21,7 +22,12 @@ impl Stage2 {
             return Err(Bug::WrongSize(gfn).into());
         };
         let table = memory.allocate_table().ok_or(Error::HostShort)?;
-        if let Err(bug) = link_parts(memory, place, below, table) {
+        let part = Part {
+            gfn,
+            level: below,
+            new: None,
+        };
+        if let Err(bug) = link_parts(memory, place, &part, &[table]) {
             memory.free_table(table);
             return Err(bug.into());
         }
@@ -112,33 +118,4 @@ impl Stage2 {
         pending.retire(Retired::Table(table));
         pending
     }
-}
-
-/// Replaces a large leaf by a link to a table of its parts.
-fn link_parts<M: TableMemory>(memory: &mut M, place: Place, below: Level, table: Hfn) -> Result<(), Bug> {
-    let mut raw = place.raw;
-    let malformed = |raw| Bug::Malformed {
-        raw,
-        level: place.level,
-    };
-    for _ in 0..ATTEMPTS {
-        let (Entry::Leaf(whole), Some(size)) = (Entry::decode(raw, place.level)?, below.page_size()) else {
-            return Err(malformed(raw));
-        };
-        let part = Leaf {
-            size,
-            calm_owed: 1,
-            ..whole
-        };
-        for (index, number) in (0..ENTRIES).zip(0..) {
-            let frame = Hfn::new(part.frame.get() + number * size.frames());
-            memory.store(table, index, Entry::Leaf(Leaf { frame, ..part }).encode());
-        }
-        let link = Entry::Table(table).encode();
-        match memory.compare_exchange(place.table, place.index, raw, link) {
-            Ok(()) => return Ok(()),
-            Err(now) => raw = now,
-        }
-    }
-    Err(malformed(raw))
 }

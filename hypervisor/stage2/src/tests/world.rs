@@ -10,6 +10,7 @@ use super::oracle::{self, FROZEN, OWED_SHIFT, SHARED, View};
 use crate::audit::Held;
 use crate::error::Error;
 use crate::flush::{PendingFlush, ProcessorSet, Retired};
+use crate::parts::Part;
 use crate::share::Frozen;
 use crate::table::{Page, Stage2};
 use pleat_types::{Gfn, Hfn, PageSize};
@@ -345,12 +346,16 @@ impl World {
             }
             Retired::Share(share) => self.take_back_share(share.frame()),
             Retired::Parts(parts) => {
-                let owned = &mut self.guests[who].owned;
-                let table = parts.drain(&mut self.memory, |_, frame| {
-                    let key = (frame.first().get(), frame.size());
-                    assert!(owned.remove(&key), "{key:x?} given back twice");
-                });
-                self.memory.release(table.expect("a table of owned pages"));
+                let mut had = Vec::new();
+                let table = parts.drain(&mut self.memory, |_, part| had.push(part));
+                self.memory.release(table.expect("a table of pages"));
+                for part in had {
+                    let retired = match part {
+                        Part::Frame(frame) => Retired::Frame(frame),
+                        Part::Share(share) => Retired::Share(share),
+                    };
+                    self.take_back(who, retired);
+                }
             }
         }
     }

@@ -4,7 +4,7 @@ use super::{GuestMemory, Life, MemoryError};
 use crate::frames::{FixedTables, Tables};
 use crate::host::Host;
 use pleat_overcommit::ledger::Purpose;
-use pleat_stage2::{Parts, PendingFlush, Retired, Stage2};
+use pleat_stage2::{Part, Parts, PendingFlush, Retired, Stage2};
 use pleat_types::Platform;
 
 impl<P: Platform> Host<P> {
@@ -67,12 +67,16 @@ impl<P: Platform> Host<P> {
         }
     }
 
-    /// Gives back the 512 frames of a table's pages, and the table. If that finds a table that is not what it was, the
+    /// Gives back what the 512 pages of a table had, and the table. If that finds a table that is not what it was, the
     /// rest stays lost, which the audit shows.
     fn release_parts(&mut self, parts: Parts) {
         let frames = &mut self.frames;
         let mut tables = FixedTables(self.platform.memory());
-        if let Ok(table) = parts.drain(&mut tables, |_, frame| frames.release(frame)) {
+        let give = |tables: &mut FixedTables<'_, P::Memory>, part| match part {
+            Part::Frame(frame) => frames.release(frame),
+            Part::Share(share) => frames.release_share(tables.0, share),
+        };
+        if let Ok(table) = parts.drain(&mut tables, give) {
             self.frames.release_table(table);
         }
     }
