@@ -116,7 +116,7 @@ fn fetch(context: &Context, scenarios: &[Scenario]) -> Result<()> {
             context.tools.get(Tool::Grub)?;
         }
         if scenario.guests.iter().any(|guest| guest.kernel.is_debian()) {
-            build::fetch_linux(context)?;
+            build::fetch_linux(context, scenario)?;
         }
     }
     Ok(())

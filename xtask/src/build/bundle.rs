@@ -9,14 +9,13 @@ use pleat_bundle::SectionKind;
 use pleat_bundle::config;
 use pleat_bundle::write::BundleWriter;
 
+use super::drivers::Driver;
+use super::linux::{self, KERNEL_PACKAGE};
 use super::record::{Images, run_config};
-use super::{BootOptions, bzimage, cargo, initramfs, symbols, vmlinux, workload};
+use super::{BootOptions, bzimage, cargo, symbols, vmlinux};
 use crate::context::Context as Session;
 use crate::guests::{DiskImage, DiskSpec, GuestSpec, Initramfs, Kernel, Scenario};
-use crate::tools::Tool;
 use crate::{files, progress};
-
-const DEBIAN_KERNEL: &str = "linux-image-cloud-amd64";
 
 /// The bundle's bytes.
 pub fn assemble(
@@ -29,6 +28,7 @@ pub fn assemble(
     let stripped = strip_hypervisor(&image)?;
     let mut sections = Sections {
         session,
+        drivers: linux::all_drivers(&scenario.guests),
         writer: BundleWriter::new(),
         kernels: BTreeMap::new(),
         ramdisks: BTreeMap::new(),
@@ -57,6 +57,7 @@ fn strip_hypervisor(image: &[u8]) -> Result<Vec<u8>> {
 
 struct Sections<'a> {
     session: &'a Session,
+    drivers: Vec<Driver>,
     writer: BundleWriter,
     kernels: BTreeMap<Kernel, u16>,
     ramdisks: BTreeMap<Initramfs, u16>,
@@ -67,6 +68,7 @@ impl Sections<'_> {
     /// The sections of a guest's kernel, RAM disk and disk; guests with the same images share them.
     fn images(&mut self, guest: &GuestSpec) -> Result<Images> {
         Ok(Images {
+            command_line: linux::command_line(guest)?,
             kernel: self.kernel(guest)?,
             ramdisk: self.ramdisk(guest)?,
             disk: guest
@@ -98,8 +100,8 @@ impl Sections<'_> {
         }
         let (name, content) = match &guest.initramfs {
             Initramfs::None => return Ok(None),
-            Initramfs::Workload => ("workload", workload_ramdisk(self.session)?),
-            Initramfs::Disk => bail!("starting from a disk is not there yet"),
+            Initramfs::Workload => ("workload", linux::workload_ramdisk(self.session, &self.drivers)?),
+            Initramfs::Disk => ("disk-start", linux::disk_ramdisk(self.session, &self.drivers)?),
             Initramfs::File(path) => ("initramfs", read("the RAM disk", path)?),
         };
         let index = self.writer.add(SectionKind::Initramfs, name, content)?;
@@ -143,9 +145,9 @@ fn shown_kernel(kernel: &Kernel) -> String {
 fn kernel(session: &Session, kernel: &Kernel) -> Result<Vec<u8>> {
     let read = |path: &Path| read("the kernel", path);
     match kernel {
-        Kernel::DebianCloudBzImage => read(&session.tools.kernel(DEBIAN_KERNEL)?),
+        Kernel::DebianCloudBzImage => read(&session.tools.kernel(KERNEL_PACKAGE)?),
         Kernel::DebianCloud => {
-            let image = session.tools.kernel(DEBIAN_KERNEL)?;
+            let image = session.tools.kernel(KERNEL_PACKAGE)?;
             let name = image
                 .file_name()
                 .unwrap_or_default()
@@ -166,18 +168,9 @@ fn kernel(session: &Session, kernel: &Kernel) -> Result<Vec<u8>> {
     }
 }
 
-/// Makes the kernel and the RAM disk of Linux guests.
-pub fn linux(session: &Session) -> Result<()> {
+/// Makes the kernel and the RAM disk of Linux guests, once: later calls find what was made.
+pub fn linux(session: &Session, scenario: &Scenario) -> Result<()> {
     kernel(session, &Kernel::DebianCloud)?;
-    workload_ramdisk(session).map(drop)
-}
-
-fn workload_ramdisk(session: &Session) -> Result<Vec<u8>> {
-    let busybox = session.tools.get(Tool::Busybox)?;
-    let program = fs::read(busybox.program()).context("cannot read busybox")?;
-    let files = [
-        ("bin/workload", workload::script()),
-        ("etc/inittab", workload::INITTAB.to_owned()),
-    ];
-    initramfs::archive(&program, workload::INIT, &files)
+    let drivers = linux::all_drivers(&scenario.guests);
+    linux::workload_ramdisk(session, &drivers).map(drop)
 }

@@ -15,9 +15,19 @@ const LINK: u32 = 0o120_777;
 const LINKS: [&str; 3] = ["sh", "mount", "poweroff"];
 
 /// A cpio archive with busybox and an init script.
-pub fn archive(busybox: &[u8], init: &str, files: &[(&str, String)]) -> Result<Vec<u8>> {
+pub fn archive(busybox: &[u8], init: &str, files: &[(String, Vec<u8>)]) -> Result<Vec<u8>> {
     let mut archive = Archive::default();
-    for directory in ["bin", "dev", "proc", "sys", "tmp", "etc", "root"] {
+    for directory in [
+        "bin",
+        "dev",
+        "proc",
+        "sys",
+        "tmp",
+        "etc",
+        "root",
+        "lib",
+        "lib/modules",
+    ] {
         archive.add(directory, DIRECTORY, &[])?;
     }
     // The kernel opens /dev/console for init before anything is mounted.
@@ -30,11 +40,11 @@ pub fn archive(busybox: &[u8], init: &str, files: &[(&str, String)]) -> Result<V
         archive.add(&format!("bin/{link}"), LINK, b"busybox")?;
     }
     archive.add("init", PROGRAM, init.as_bytes())?;
-    for (name, text) in files {
+    for (name, content) in files {
         archive.add(
             name,
             if name.starts_with("bin/") { PROGRAM } else { PLAIN },
-            text.as_bytes(),
+            content,
         )?;
     }
     cpio::newc::trailer(archive.bytes).context("cannot finish the RAM disk")

@@ -3,8 +3,10 @@
 mod bundle;
 pub mod bzimage;
 mod cargo;
+mod drivers;
 pub mod elf;
 mod initramfs;
+mod linux;
 mod record;
 mod symbols;
 mod vmlinux;
@@ -42,9 +44,9 @@ pub fn programs(session: &Session, scenarios: &[Scenario]) -> Result<()> {
     cargo::build(session, scenarios)
 }
 
-/// Fetches and unpacks what Linux guests are made of, so that packing finds it.
-pub fn fetch_linux(session: &Session) -> Result<()> {
-    bundle::linux(session)
+/// Fetches and unpacks what the Linux guests of a scenario are made of, so that packing finds it.
+pub fn fetch_linux(session: &Session, scenario: &Scenario) -> Result<()> {
+    bundle::linux(session, scenario)
 }
 
 /// Packs what a scenario boots from into a directory. [`programs`] has run before.

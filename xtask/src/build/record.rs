@@ -6,9 +6,11 @@ use pleat_bundle::config::{self, DeviceConfig, DiskConfig, GuestConfig, RunConfi
 use super::BootOptions;
 use crate::guests::{DeviceSpec, GuestSpec, Scenario, When};
 
-/// The sections of a guest's images.
-#[derive(Clone, Copy, Debug)]
+/// The sections of a guest's images, and what the kernel among them is told.
+#[derive(Clone, Debug)]
 pub struct Images {
+    /// Its kernel's whole command line.
+    pub command_line: String,
     /// Its kernel.
     pub kernel: u16,
     /// Its initial RAM disk, if it has one.
@@ -24,14 +26,14 @@ const SEED: u64 = 0x005e_ed0f_9134;
 pub fn run_config<'a>(
     scenario: &'a Scenario,
     options: BootOptions,
-    images: &[Images],
+    images: &'a [Images],
 ) -> Result<RunConfig<'a>> {
-    let guest = |(guest, images): (&'a GuestSpec, &Images)| GuestConfig {
+    let guest = |(guest, images): (&'a GuestSpec, &'a Images)| GuestConfig {
         name: &guest.name,
         memory_bytes: guest.memory_bytes,
         kernel: images.kernel,
         initramfs: images.ramdisk,
-        command_line: &guest.command_line,
+        command_line: &images.command_line,
         weight: guest.weight,
         domain: &guest.domain,
         pages: guest.pages,
@@ -119,6 +121,7 @@ mod tests {
             bytes: 1 << 20,
         });
         let images = |kernel| Images {
+            command_line: format!("line {kernel}"),
             kernel,
             ramdisk: Some(9),
             disk: (kernel == 2).then_some(5),
@@ -146,6 +149,7 @@ mod tests {
             (record.guests[2].terms.shares, record.guests[2].devices.disk),
             (7, Some(disk))
         );
+        assert_eq!(record.guests[3].command_line, "line 3");
         assert_eq!((record.host, record.guests[1].devices), Default::default());
         let repeated = When::Every {
             period_us: 250_000,

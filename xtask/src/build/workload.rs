@@ -28,12 +28,15 @@ mount -t devtmpfs none /dev
 mount -t proc none /proc
 mount -t sysfs none /sys
 mount -t tmpfs none /tmp
-# On the kernel's command line: pleat.work=no leaves the work out, pleat.then=poweroff or reboot ends.
-work=yes then=shell
+. /lib/drivers
+# On the kernel's command line: pleat.work=no leaves the work out, pleat.then=poweroff or reboot ends,
+# pleat.shell=hvc0 puts the shell there.
+work=yes then=shell shell=ttyS0
 for word in $(cat /proc/cmdline); do
     case $word in
         pleat.work=*) work=${word#*=} ;;
         pleat.then=*) then=${word#*=} ;;
+        pleat.shell=*) shell=${word#*=} ;;
     esac
 done
 if [ "$work" = yes ]; then
@@ -47,13 +50,13 @@ case $then in
     poweroff) poweroff -f ;;
     reboot) reboot -f ;;
 esac
+echo "$shell::respawn:-/bin/sh" >>/etc/inittab
 # init is process 1: it hands over to busybox's, which reaps orphans and respawns the shell.
 exec busybox init
 "#;
 
-/// The table of busybox's init: a shell that comes back, and what happens at the end.
-pub const INITTAB: &str = "ttyS0::respawn:-/bin/sh
-::ctrlaltdel:/bin/reboot
+/// The table of busybox's init: what happens at the end. Init adds a shell that comes back.
+pub const INITTAB: &str = "::ctrlaltdel:/bin/reboot
 ::shutdown:/bin/umount -a -r
 ";
 
