@@ -5,11 +5,14 @@ use pleat_types::{PortSize, Tsc};
 use crate::GuestTime;
 use crate::apic::{LocalApic, NEVER};
 use crate::clock::TscRatio;
-use crate::pci::PciBus;
+use crate::pci::{FIRST_PCI_PORT, PciBus};
 use crate::pic::Pic;
 use crate::pit::Pit;
 use crate::rtc::Rtc;
 use crate::uart::{Uart, Written};
+use crate::virtio::{DeviceSet, VirtioSet};
+
+mod virtio;
 
 /// What a board is made from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -20,6 +23,8 @@ pub struct BoardConfig {
     pub epoch: u64,
     /// The guest tick at which the board is switched on.
     pub start: Tsc,
+    /// The virtio devices that it has.
+    pub devices: DeviceSet,
 }
 
 /// What a port write asks of the board's owner.
@@ -30,6 +35,8 @@ pub enum PortEffect {
     None,
     /// The output buffer ends with a whole line, or is nearly full: drain it now ([`Board::output`]).
     OutputReady,
+    /// A virtio device has something to do: [`Board::serve`].
+    Kick,
     /// The guest resets its machine (port 0xCF9, or 0xFE to port 0x64).
     Reboot,
 }
@@ -76,6 +83,7 @@ pub struct Board {
     rtc: Rtc,
     uart: Uart,
     pci: PciBus,
+    virtio: VirtioSet,
     reset_control: u8,
     unknown_ports: u64,
     tsc_hz: u64,
@@ -92,11 +100,12 @@ impl Board {
         let floor = config.tsc_hz / TIMER_RATE_MAX + 1;
         Self {
             apic: LocalApic::new(TscRatio::new(config.tsc_hz), floor),
-            pic: Pic::new(),
+            pic: Pic::new(VirtioSet::wires(&config.devices)),
             pit: Pit::new(config.tsc_hz, floor),
             rtc: Rtc::new(config.epoch),
             uart: Uart::new(),
-            pci: PciBus::new(),
+            pci: PciBus::new(VirtioSet::identities(&config.devices)),
+            virtio: VirtioSet::new(&config.devices),
             reset_control: 0,
             unknown_ports: 0,
             tsc_hz: config.tsc_hz,
@@ -122,6 +131,7 @@ impl Board {
             (0x3f8..=0x3ff, PortSize::Byte) => u32::from(self.read_uart(port & 7)),
             (0xcf9, PortSize::Byte) => u32::from(self.reset_control),
             (0xcf8..=0xcff, _) => self.pci.read(port, size),
+            (FIRST_PCI_PORT.., _) => self.read_window(port, size),
             (_, PortSize::Byte) => u32::from(self.read_byte(port, now)),
             // The ISA bus splits wider accesses into bytes at consecutive ports.
             _ => (0..size.bytes()).rev().fold(0, |value, lane| {
@@ -135,10 +145,8 @@ impl Board {
         match (port, size) {
             (0x3f8..=0x3ff, PortSize::Byte) => self.write_uart(port & 7, low_byte(value)),
             (0xcf9, PortSize::Byte) => self.write_reset_control(low_byte(value)),
-            (0xcf8..=0xcff, _) => {
-                self.pci.write(port, size, value);
-                PortEffect::None
-            }
+            (0xcf8..=0xcff, _) => self.write_config_space(port, size, value),
+            (FIRST_PCI_PORT.., _) => self.write_window(port, size, value),
             (_, PortSize::Byte) => self.write_byte(port, low_byte(value), now),
             _ => {
                 let mut effect = PortEffect::None;

@@ -33,6 +33,7 @@ pub mod virtio;
 
 pub use board::{Board, BoardConfig, ConsoleFull, Pending, PortEffect};
 pub use msr::{GuestFault, MsrEffect};
+pub use pci::MSIX_PAGE;
 
 /// How long a board has been on. It goes on evenly when a guest moves its TSC.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -43,13 +43,13 @@ struct Chip {
 
 impl Chip {
     /// As firmware leaves it: initialised, every input masked.
-    const fn new(base: u8) -> Self {
+    const fn new(base: u8, elcr: u8) -> Self {
         Self {
             irr: 0,
             isr: 0,
             imr: 0xff,
             lines: 0,
-            elcr: 0,
+            elcr,
             base,
             lowest: 7,
             expect: Expect::Mask,
@@ -123,11 +123,10 @@ impl Chip {
     fn write_command(&mut self, value: u8) {
         if value & 0x10 != 0 {
             // ICW1: level mode (bit 3) is ignored, the ELCR rules.
-            let fresh = Self::new(self.base);
+            let fresh = Self::new(self.base, self.elcr);
             *self = Self {
                 imr: 0,
                 lines: self.lines,
-                elcr: self.elcr,
                 expect: Expect::Icw2,
                 icw1: value,
                 icw4: 0,
@@ -218,10 +217,12 @@ pub(crate) struct Pic {
 }
 
 impl Pic {
-    pub(crate) const fn new() -> Self {
+    /// With these lines (a bit for each) level-triggered, as firmware leaves those that PCI devices share.
+    pub(crate) const fn new(levels: u16) -> Self {
+        let [master, slave] = levels.to_le_bytes();
         Self {
-            master: Chip::new(0x08),
-            slave: Chip::new(0x70),
+            master: Chip::new(0x08, master),
+            slave: Chip::new(0x70, slave),
             offered: None,
         }
     }

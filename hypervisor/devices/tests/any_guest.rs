@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use pleat_devices::cpuid::{ControlState, CpuidPolicy};
+use pleat_devices::virtio::DeviceSet;
 use pleat_devices::{Board, BoardConfig, MsrEffect, Pending};
 use pleat_types::{CpuidResult, PortSize, Tsc};
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_oneof, proptest};
@@ -118,7 +119,7 @@ proptest! {
         steps in collection::vec(step(), 0..200),
     ) {
         let mut now = Tsc(start);
-        let mut board = Board::new(&BoardConfig { tsc_hz, epoch, start: now });
+        let mut board = Board::new(&BoardConfig { tsc_hz, epoch, start: now, devices: DeviceSet::NONE });
         let mut lost = 0;
         for step in &steps {
             now = perform(&mut board, step, now);
@@ -139,7 +140,7 @@ proptest! {
         steps in collection::vec((0u8..4, 16u8..=255, any::<u8>()), 0..300),
     ) {
         let now = Tsc(0);
-        let mut board = Board::new(&BoardConfig { tsc_hz: 1_000_000_000, epoch: 0, start: now });
+        let mut board = Board::new(&BoardConfig { tsc_hz: 1_000_000_000, epoch: 0, start: now, devices: DeviceSet::NONE });
         let (mut requested, mut serviced) = (BTreeSet::new(), BTreeSet::<u8>::new());
         for (kind, vector, tpr) in steps {
             match kind {

@@ -91,7 +91,7 @@ impl<V: Vcpu> Slot<V> {
 }
 
 // A guest with its processor's registers; the tables of all guests are static.
-const _: () = assert!(size_of::<Guest>() <= 8 << 10);
+const _: () = assert!(size_of::<Guest>() <= 10 << 10);
 
 /// The large tables of the hypervisor: too large for a stack, so whoever starts it has them in a static.
 pub struct Storage<P: Platform> {

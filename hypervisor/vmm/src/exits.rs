@@ -72,7 +72,8 @@ impl<P: Platform> Cpu<'_, P> {
         }
         let value = low_half(rax) & access.size.mask();
         match self.guest.board.port_write(access.port, access.size, value, now) {
-            PortEffect::None => Resume::Next,
+            // No guest has a virtio device.
+            PortEffect::None | PortEffect::Kick => Resume::Next,
             PortEffect::OutputReady => {
                 self.host.drain_output(self.guest);
                 Resume::Next

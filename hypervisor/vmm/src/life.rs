@@ -12,6 +12,7 @@ use crate::stop::Stop;
 use arrayvec::{ArrayString, ArrayVec};
 use core::fmt::Write;
 use pleat_bundle::config::{GuestConfig, OnReboot};
+use pleat_devices::virtio::DeviceSet;
 use pleat_devices::{Board, BoardConfig};
 use pleat_types::{Exit, GuestId, Platform, Registers, Tsc, Vcpu};
 
@@ -175,6 +176,7 @@ impl<P: Platform> Host<P> {
             tsc_hz: self.tsc_hz,
             epoch,
             start: Tsc(0),
+            devices: DeviceSet::NONE,
         })
     }
 

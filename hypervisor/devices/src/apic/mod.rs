@@ -1,7 +1,7 @@
 //! The local APIC in x2APIC mode (SDM vol. 3, chapter 10).
 //!
-//! One processor, no I/O APIC, so every interrupt it accepts is edge-triggered (TMR stays 0) and comes from
-//! itself: its timer, its LVT error entry and self-IPIs. The 8259s reach the processor through LVT0 in
+//! One processor, no I/O APIC, so every interrupt it accepts is edge-triggered (TMR stays 0): from its timer, its
+//! LVT error entry, self-IPIs, and the messages of PCI devices. The 8259s reach the processor through LVT0 in
 //! ExtINT mode, beside IRR and ISR. xAPIC mode (MMIO) is not offered.
 //!
 //! The task priority is not kept here: MOV to CR8 does not exit, so it lives with the virtual processor.
@@ -143,6 +143,11 @@ impl LocalApic {
     fn priority(&self, tpr: u8) -> u8 {
         let serviced = self.isr.highest().unwrap_or(0) & 0xf0;
         if tpr & 0xf0 >= serviced { tpr } else { serviced }
+    }
+
+    /// A message from a device: fixed or lowest priority, and so for the one processor.
+    pub(crate) fn receive(&mut self, vector: u8) {
+        self.accept(u32::from(vector));
     }
 
     /// An interrupt from the bus; vectors 0 to 15 are illegal (SDM 10.5.2).

@@ -4,7 +4,7 @@ use super::*;
 
 /// `init_8259A(0)`: vectors 0x30 to 0x3f, everything masked at the end.
 fn linux() -> Pic {
-    let mut pic = Pic::new();
+    let mut pic = Pic::new(0);
     for (port, value) in [
         (0x21, 0xff),
         (0x20, 0x11),
@@ -30,7 +30,7 @@ fn pulse(pic: &mut Pic, irq: u8) {
 
 #[test]
 fn probe_8259a_finds_a_controller() {
-    let mut pic = Pic::new();
+    let mut pic = Pic::new(0);
     pic.write(0xa1, 0xff);
     pic.write(0x21, 0xfb);
     assert_eq!(pic.read(0x21), 0xfb);

@@ -20,12 +20,16 @@ mod device;
 mod entropy;
 mod hands;
 mod mem;
+mod msix;
 mod queue;
+mod registers;
+mod set;
 mod span;
 // Each of the test binaries that it is part of uses some of it.
 #[cfg(test)]
 #[allow(dead_code)]
 pub(crate) mod testing;
+mod transport;
 
 pub use balloon::{Balloon, BalloonSetup, BalloonStatistics, Observation, Pace, Progress};
 pub use block::Block;
@@ -34,4 +38,9 @@ pub use device::{Device, Step, Trouble};
 pub use entropy::Entropy;
 pub use hands::{Denied, Hands, Plugged};
 pub use mem::{Mem, MemSetup};
+pub(crate) use msix::deliver;
 pub use queue::{Buffer, Chain, Direction, QUEUE_SIZE_MAX, Queue};
+pub(crate) use set::{BALLOON, CONSOLE, MEM, NAMES, VirtioSet};
+pub use set::{DeviceSet, FunctionView};
+pub(crate) use transport::NOTIFY;
+pub use transport::Served;

@@ -109,7 +109,7 @@ impl Queue {
         if !self.is_enabled {
             return Ok(None);
         }
-        let mut header = [0; RING_HEADER as usize];
+        let mut header = [0; 4];
         hands.read(Gpa::new(self.available), &mut header)?;
         let [f0, f1, i0, i1] = header;
         let waiting = u16::from_le_bytes([i0, i1]).wrapping_sub(self.next_available);
@@ -121,7 +121,7 @@ impl Queue {
                 "more chains available than the queue has room for",
             ));
         }
-        let mut head = [0; AVAILABLE_BYTES as usize];
+        let mut head = [0; 2];
         let entry = RING_HEADER + AVAILABLE_BYTES * self.slot(self.next_available);
         hands.read(address(self.available, entry)?, &mut head)?;
         let mut chain = Chain {
@@ -145,7 +145,7 @@ impl Queue {
             if chain.buffers.len() >= usize::from(self.size) || chain.buffers.is_full() {
                 return Err(Trouble::Guest("a chain of descriptors without an end"));
             }
-            let mut raw = [0; DESCRIPTOR_BYTES as usize];
+            let mut raw = [0; 16];
             let place = DESCRIPTOR_BYTES * u64::from(index);
             hands.read(address(self.descriptors, place)?, &mut raw)?;
             let (buffer, link) = descriptor(&raw)?;
@@ -169,7 +169,7 @@ impl Queue {
         // Both before either: an index without its entry would give the guest a chain that it never made.
         hands.make_writable(index, 2)?;
         hands.make_writable(entry, USED_BYTES)?;
-        let mut raw = [0; USED_BYTES as usize];
+        let mut raw = [0; 8];
         raw[..4].copy_from_slice(&u32::from(chain.head).to_le_bytes());
         raw[4..].copy_from_slice(&written.to_le_bytes());
         hands.write(entry, &raw)?;

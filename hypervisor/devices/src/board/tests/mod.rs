@@ -4,6 +4,7 @@ use pleat_types::PortSize::Byte;
 use pleat_types::Tsc;
 
 use super::{Board, BoardConfig, Pending, PortEffect, TscRatio};
+use crate::virtio::DeviceSet;
 use crate::{GuestFault, MsrEffect};
 
 mod ports;
@@ -20,6 +21,7 @@ fn board() -> Board {
         tsc_hz: TSC_HZ,
         epoch: 1_709_251_198,
         start: Tsc(1000),
+        devices: DeviceSet::NONE,
     })
 }
 
