@@ -16,6 +16,8 @@
 //! and checked again on each call, as the guest may have changed it: it then gets what it asked for last.
 
 mod request;
+#[cfg(test)]
+mod tests;
 
 use super::device::{Device, Step, Trouble};
 use super::hands::Hands;
@@ -26,8 +28,8 @@ use request::{Request, Status, Work};
 const SECTOR_BYTES: u64 = 512;
 /// Bytes moved in one serve.
 const MOVED_MAX: u64 = 64 * 1024;
-/// Requests answered in one serve, also if they move nothing.
-const REQUESTS_MAX: u32 = 32;
+/// Requests answered in one serve, also if they move nothing: each may have as many descriptors as the queue.
+const REQUESTS_MAX: u32 = 16;
 /// Bytes between the disk and the guest at a time.
 const PIECE_BYTES: usize = 4096;
 const QUEUE_SIZE: u16 = 128;

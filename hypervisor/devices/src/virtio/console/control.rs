@@ -5,7 +5,7 @@ use super::PORTS;
 /// Port, event, value.
 pub(super) const MESSAGE_BYTES: usize = 8;
 /// The longest message of ours: a name follows it.
-pub(super) const ANSWER_BYTES_MAX: usize = MESSAGE_BYTES + PRESSURE_NAME.len();
+const ANSWER_BYTES_MAX: usize = MESSAGE_BYTES + PRESSURE_NAME.len();
 /// The name of port 1: in a Linux guest `/dev/virtio-ports/org.pleat.pressure`. Without a NUL (5.3.6.2): Linux
 /// takes what the used length says (`handle_control_message`).
 const PRESSURE_NAME: &[u8] = b"org.pleat.pressure";

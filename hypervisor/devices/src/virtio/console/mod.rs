@@ -20,6 +20,8 @@
 
 mod control;
 mod lines;
+#[cfg(test)]
+mod tests;
 
 use arrayvec::ArrayVec;
 
@@ -27,7 +29,7 @@ use super::device::{Device, Step, Trouble};
 use super::hands::Hands;
 use super::queue::{Chain, Direction, Queue};
 use crate::ConsoleFull;
-use control::{ANSWER_BYTES_MAX, Answer, Answers, MESSAGE_BYTES, Said, encode};
+use control::{Answer, Answers, MESSAGE_BYTES, Said, encode};
 use lines::Lines;
 
 const PORTS: usize = 2;
@@ -59,8 +61,8 @@ const BACKLOG_BYTES: usize = 256;
 const PIECE_BYTES: usize = 256;
 /// Bytes taken from the guest in one serve.
 const TAKEN_MAX: usize = 4096;
-/// Chains used in one serve, also if they are empty.
-const CHAINS_MAX: u32 = 64;
+/// Chains used in one serve, also if they are empty: each may have as many descriptors as the queue.
+const CHAINS_MAX: u32 = 16;
 
 /// Nobody in the guest has the port open. The line is kept and told when somebody opens it, unless there is a newer
 /// one then.
@@ -267,9 +269,11 @@ impl Console {
                 } else {
                     Answer::Name
                 };
-                self.ports[port].is_added = true;
-                self.ports[port].answers.insert(kind);
-                self.ports[port].answers.insert(Answer::Open);
+                let port = &mut self.ports[port];
+                port.is_added = true;
+                port.answers.remove(Answer::Add);
+                port.answers.insert(kind);
+                port.answers.insert(Answer::Open);
             }
             Said::Opened(port) => {
                 self.ports[port].is_open = true;
@@ -302,7 +306,7 @@ impl Console {
                 return Ok(Step::Done);
             };
             let (message, bytes) = encode(place, answer);
-            if chain.bytes(Direction::ToGuest) < ANSWER_BYTES_MAX as u64 {
+            if chain.bytes(Direction::ToGuest) < bytes as u64 {
                 return Err(Trouble::Guest("a buffer too small for a control message"));
             }
             deliver(hands, queue, &chain, &message[..bytes])?;

@@ -1,5 +1,8 @@
 //! The entropy device (virtio 1.2, 5.4): the guest gives buffers and gets bytes that nobody can guess.
 
+#[cfg(test)]
+mod tests;
+
 use super::device::{Device, Step, Trouble};
 use super::hands::Hands;
 use super::queue::{Direction, Queue};

@@ -4,9 +4,11 @@
 //! from the same text.
 
 mod fake_hands;
+mod grudging;
 mod guest_queue;
 
 pub(crate) use fake_hands::{FakeHands, Short};
+pub(crate) use grudging::Grudging;
 pub(crate) use guest_queue::{GuestQueue, RawDescriptor};
 
 use super::Queue;

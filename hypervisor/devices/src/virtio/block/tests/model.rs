@@ -1,0 +1,137 @@
+//! Any sequence of requests, however split and whenever memory is short, does what plain reads and writes do.
+
+use proptest::prelude::{Strategy, any, prop_assert, prop_assert_eq, proptest};
+
+use super::{Buffers, FromGuest, Gpa, IN, Machine, OUT, SECTORS, ToGuest, Vec, pattern};
+
+/// Room for a request and its splits in the guest's memory.
+const PLACE_BYTES: u64 = 0x1_0000;
+const FIRST_PLACE: u64 = 0x1_0000;
+
+#[derive(Clone, Debug)]
+struct Wanted {
+    kind: u32,
+    sector: u64,
+    bytes: usize,
+    /// Sizes of the buffers, until the rest goes into the last one.
+    splits: Vec<u16>,
+}
+
+fn wanted() -> impl Strategy<Value = Wanted> {
+    let bytes = (0..90usize, 0..20usize).prop_map(|(sectors, odd)| sectors * 512 + usize::from(odd == 0));
+    let splits = proptest::collection::vec(0..3000u16, 0..12);
+    (0..2u32, 0..SECTORS + 10, bytes, splits).prop_map(|(kind, sector, bytes, splits)| Wanted {
+        kind,
+        sector,
+        bytes,
+        splits,
+    })
+}
+
+impl Wanted {
+    fn is_right(&self) -> bool {
+        self.bytes.is_multiple_of(512) && self.sector + self.bytes as u64 / 512 <= SECTORS
+    }
+
+    fn range(&self) -> core::ops::Range<usize> {
+        let at = usize::try_from(self.sector).unwrap() * 512;
+        at..at + self.bytes
+    }
+
+    /// Its parts: what the device reads from `place` on, what it writes behind that.
+    fn buffers(&self, place: u64) -> Buffers {
+        let (out, back) = if self.kind == OUT {
+            (16 + self.bytes, 1)
+        } else {
+            (16, self.bytes + 1)
+        };
+        let mut buffers = Buffers::new();
+        let mut at = place;
+        for (direction, mut left) in [(FromGuest, out), (ToGuest, back)] {
+            for split in self.splits.iter().map(|split| usize::from(*split)) {
+                let bytes = split.min(left);
+                buffers.push((Gpa::new(at), u32::try_from(bytes).unwrap(), direction));
+                // A gap, so that who runs on over the end is seen.
+                at += bytes as u64 + 3;
+                left -= bytes;
+            }
+            buffers.push((Gpa::new(at), u32::try_from(left).unwrap(), direction));
+            at += left as u64 + 3;
+        }
+        assert!(at <= place + PLACE_BYTES);
+        buffers
+    }
+}
+
+/// Writes or collects the bytes of the buffers of one direction.
+fn fill(machine: &mut Machine, buffers: &Buffers, bytes: &[u8]) {
+    let mut rest = bytes;
+    for &(at, size, _) in buffers.iter().filter(|(_, _, direction)| *direction == FromGuest) {
+        let (now, later) = rest.split_at(size as usize);
+        machine.hands.inner.poke(at, now);
+        rest = later;
+    }
+}
+
+fn collect(machine: &Machine, buffers: &Buffers) -> Vec<u8> {
+    let back = buffers.iter().filter(|(_, _, direction)| *direction == ToGuest);
+    back.flat_map(|&(at, size, _)| machine.hands.inner.peek(at, size as usize).to_vec())
+        .collect()
+}
+
+proptest! {
+    #[test]
+    fn a_disk_is_plain_bytes(
+        batches in proptest::collection::vec(proptest::collection::vec(wanted(), 1..5), 1..6),
+        schedule in proptest::collection::vec(any::<bool>(), 0..200),
+    ) {
+        let mut machine = Machine::new();
+        machine.hands.schedule = schedule.into();
+        let mut disk = machine.hands.inner.disk.clone();
+        let mut seed = 0u8;
+        for batch in &batches {
+            let mut expected = Vec::new();
+            for (n, wanted) in batch.iter().enumerate() {
+                seed = seed.wrapping_add(31);
+                let buffers = wanted.buffers(FIRST_PLACE + n as u64 * PLACE_BYTES);
+                let mut out = Vec::new();
+                out.extend_from_slice(&wanted.kind.to_le_bytes());
+                out.extend_from_slice(&[0; 4]);
+                out.extend_from_slice(&wanted.sector.to_le_bytes());
+                let data = pattern(seed, wanted.bytes);
+                if wanted.kind == OUT {
+                    out.extend_from_slice(&data);
+                }
+                fill(&mut machine, &buffers, &out);
+                let head = machine.guest.add(&mut machine.hands.inner, &buffers);
+                if wanted.is_right() && wanted.kind == OUT {
+                    disk[wanted.range()].copy_from_slice(&data);
+                }
+                let back = (wanted.is_right() && wanted.kind == IN).then(|| disk[wanted.range()].to_vec());
+                expected.push((head, buffers, back, wanted.is_right()));
+            }
+            machine.serve_all();
+            let used = machine.guest.used(&machine.hands.inner);
+            prop_assert_eq!(used.len(), batch.len());
+            for ((head, buffers, back, is_right), (used, _)) in expected.iter().zip(used) {
+                prop_assert_eq!(*head, used);
+                let got = collect(&machine, buffers);
+                let (status, data) = got.split_last().unwrap();
+                prop_assert_eq!(*status, u8::from(!is_right));
+                if let Some(back) = back {
+                    prop_assert!(data == back.as_slice());
+                }
+            }
+        }
+        prop_assert!(machine.hands.inner.disk == disk);
+        let block = &machine.block;
+        prop_assert_eq!(block.requests(), batches.iter().flatten().count() as u64);
+        prop_assert_eq!(block.sectors_read() * 512, machine.hands.disk_read);
+        let right = |kind: u32| -> u64 {
+            let of_it = batches.iter().flatten().filter(|wanted| wanted.kind == kind && wanted.is_right());
+            of_it.map(|wanted| wanted.bytes as u64).sum()
+        };
+        prop_assert_eq!(machine.hands.disk_read, right(IN));
+        prop_assert_eq!(machine.hands.disk_written, right(OUT));
+    }
+}
