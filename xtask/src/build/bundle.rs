@@ -101,6 +101,7 @@ impl Sections<'_> {
         let (name, content) = match &guest.initramfs {
             Initramfs::None => return Ok(None),
             Initramfs::Workload => ("workload", linux::workload_ramdisk(self.session, &self.drivers)?),
+            Initramfs::Agent => ("agent", linux::agent_ramdisk(self.session, &self.drivers)?),
             Initramfs::Disk => ("disk-start", linux::disk_ramdisk(self.session, &self.drivers)?),
             Initramfs::File(path) => ("initramfs", read("the RAM disk", path)?),
         };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
@@ -32,7 +32,12 @@ pub fn build(session: &Session, scenarios: &[Scenario]) -> Result<()> {
     for kernel in &kernels {
         command.args(["--package", kernel]);
     }
-    let bar = progress::spinner("building the hypervisor, the ROM and test kernels");
+    watch(&mut command, "building the hypervisor, the ROM and test kernels")
+}
+
+/// Runs a build; shows its last line meanwhile, and everything when it fails.
+pub fn watch(command: &mut Command, what: &str) -> Result<()> {
+    let bar = progress::spinner(what);
     let mut child = command
         .stdin(Stdio::null())
         .stderr(Stdio::piped())

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 
 use super::drivers::{Driver, Modules};
-use super::{initramfs, workload};
+use super::{agent, initramfs, workload};
 use crate::context::Context as Session;
 use crate::guests::{GuestSpec, Initramfs, TypedAt};
 use crate::tools::Tool;
@@ -56,7 +56,7 @@ done
 /// The drivers that our RAM disk loads for a guest. A kernel of somebody else's has modules of its own.
 fn drivers(guest: &GuestSpec) -> Vec<Driver> {
     match (guest.kernel.is_debian(), &guest.initramfs) {
-        (true, Initramfs::Workload | Initramfs::Disk) => Driver::of(&guest.devices),
+        (true, Initramfs::Workload | Initramfs::Agent | Initramfs::Disk) => Driver::of(&guest.devices),
         _ => Vec::new(),
     }
 }
@@ -105,6 +105,13 @@ pub fn workload_ramdisk(session: &Session, drivers: &[Driver]) -> Result<Vec<u8>
         ("bin/workload".to_owned(), workload::script().into_bytes()),
         ("etc/inittab".to_owned(), workload::INITTAB.into()),
     ];
+    add_drivers(session, drivers, &mut files)?;
+    initramfs::archive(&busybox(session)?, workload::INIT, &files)
+}
+
+/// The same with the agent and jobs for it.
+pub fn agent_ramdisk(session: &Session, drivers: &[Driver]) -> Result<Vec<u8>> {
+    let mut files = agent::files(session)?;
     add_drivers(session, drivers, &mut files)?;
     initramfs::archive(&busybox(session)?, workload::INIT, &files)
 }

@@ -1,5 +1,6 @@
 //! Everything that a machine boots from: built, fetched, packed into one bundle.
 
+mod agent;
 mod bundle;
 pub mod bzimage;
 mod cargo;
@@ -39,8 +40,12 @@ pub struct BootOptions {
     pub is_interactive: bool,
 }
 
-/// Builds all programs that these scenarios need, in one call of Cargo.
+/// Builds all programs that these scenarios need, in one call of Cargo, and one more for programs inside Linux guests.
 pub fn programs(session: &Session, scenarios: &[Scenario]) -> Result<()> {
+    let mut guests = scenarios.iter().flat_map(|scenario| &scenario.guests);
+    if guests.any(agent::is_wanted) {
+        agent::build(session)?;
+    }
     cargo::build(session, scenarios)
 }
 

@@ -187,6 +187,8 @@ pub enum Initramfs {
     None,
     /// Busybox and the workload that checks itself.
     Workload,
+    /// The same, with the agent that listens to the host, and jobs for it.
+    Agent,
     /// Just enough to start from the guest's disk.
     Disk,
     /// A file.

@@ -54,13 +54,14 @@ impl Places<'_> {
         match text {
             "none" => Ok(Initramfs::None),
             "workload" => Ok(Initramfs::Workload),
+            "agent" => Ok(Initramfs::Agent),
             "disk" if has_disk => Ok(Initramfs::Disk),
             "disk" => {
                 Err("a guest starts from a disk only if it has one: disk = \"debian\" or a path".to_owned())
             }
             path if path.contains('/') => self.file(path).map(Initramfs::File),
             _ => Err(format!(
-                "`{text}` is no RAM disk; allowed: \"workload\", \"disk\", \"none\", or the path of a file (with a `/` in it)"
+                "`{text}` is no RAM disk; allowed: \"agent\", \"workload\", \"disk\", \"none\", or the path of a file (with a `/` in it)"
             )),
         }
     }
