@@ -8,6 +8,7 @@ use crate::virtio::DeviceSet;
 use crate::{GuestFault, MsrEffect};
 
 mod ports;
+mod virtio;
 
 const TSC_HZ: u64 = 1_000_000_000;
 const DEADLINE: u32 = 0x6e0;

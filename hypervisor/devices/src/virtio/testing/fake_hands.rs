@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::vec;
 use std::vec::Vec;
 
+use pleat_devices::MSIX_PAGE;
 use pleat_devices::virtio::{Denied, Hands, Plugged};
 use pleat_types::{Gfn, Gpa};
 
@@ -27,10 +28,12 @@ pub struct Access {
     pub is_write: bool,
 }
 
-/// RAM from address 0 on, but for holes; everything that is asked for is written down.
+/// RAM from address 0 on, but for holes, and the page of MSI-X tables; everything that is asked for is written down.
 #[derive(Clone, Debug, Default)]
 pub struct FakeHands {
     pub ram: Vec<u8>,
+    /// The page at [`MSIX_PAGE`].
+    pub tables: Vec<u8>,
     /// Ranges of addresses in `ram` that are no RAM.
     pub holes: Vec<Range<u64>>,
     pub short: Short,
@@ -62,6 +65,7 @@ impl FakeHands {
     pub fn new(ram_bytes: usize) -> Self {
         Self {
             ram: vec![0; ram_bytes],
+            tables: vec![0; 4096],
             pluggable: 0..u64::MAX,
             ..Self::default()
         }
@@ -74,23 +78,39 @@ impl FakeHands {
 
     /// The guest writes to its RAM.
     pub fn poke(&mut self, at: Gpa, bytes: &[u8]) {
-        let range = self.range(at, bytes.len() as u64).expect("RAM of the guest");
-        self.ram[range].copy_from_slice(bytes);
+        self.place(at, bytes.len() as u64)
+            .expect("RAM of the guest")
+            .copy_from_slice(bytes);
     }
 
     /// The guest reads its RAM.
     pub fn peek(&self, at: Gpa, bytes: usize) -> &[u8] {
-        let range = self.range(at, bytes as u64).expect("RAM of the guest");
-        &self.ram[range]
+        let (ram, range) = self.range(at, bytes as u64).expect("RAM of the guest");
+        &ram[range]
     }
 
-    fn range(&self, at: Gpa, bytes: u64) -> Option<Range<usize>> {
+    fn range(&self, at: Gpa, bytes: u64) -> Option<(&[u8], Range<usize>)> {
         let end = at.get().checked_add(bytes)?;
         let is_hole = |hole: &Range<u64>| at.get() < hole.end && hole.start < end;
-        if end > self.ram.len() as u64 || self.holes.iter().any(is_hole) {
+        if self.holes.iter().any(is_hole) {
             return None;
         }
-        Some(usize::try_from(at.get()).ok()?..usize::try_from(end).ok()?)
+        let (ram, base) = match at.get().checked_sub(MSIX_PAGE.get()) {
+            Some(_) => (&self.tables, MSIX_PAGE.get()),
+            None => (&self.ram, 0),
+        };
+        let range = usize::try_from(at.get() - base).ok()?..usize::try_from(end - base).ok()?;
+        (range.end <= ram.len()).then_some((ram, range))
+    }
+
+    fn place(&mut self, at: Gpa, bytes: u64) -> Option<&mut [u8]> {
+        let (_, range) = self.range(at, bytes)?;
+        let ram = if at >= MSIX_PAGE {
+            &mut self.tables
+        } else {
+            &mut self.ram
+        };
+        Some(&mut ram[range])
     }
 
     fn note(&mut self, at: Gpa, bytes: u64, is_write: bool) {
@@ -125,8 +145,8 @@ fn take(counter: &mut u32) -> Result<(), Denied> {
 impl Hands for FakeHands {
     fn read(&mut self, at: Gpa, out: &mut [u8]) -> Result<(), Denied> {
         self.count(page_count(at, out.len() as u64));
-        let range = self.range(at, out.len() as u64).ok_or(Denied::NoRam)?;
-        out.copy_from_slice(&self.ram[range]);
+        let (ram, range) = self.range(at, out.len() as u64).ok_or(Denied::NoRam)?;
+        out.copy_from_slice(&ram[range]);
         self.note(at, out.len() as u64, false);
         Ok(())
     }
@@ -141,11 +161,13 @@ impl Hands for FakeHands {
 
     fn write(&mut self, at: Gpa, bytes: &[u8]) -> Result<(), Denied> {
         self.count(page_count(at, bytes.len() as u64));
-        let range = self.range(at, bytes.len() as u64).ok_or(Denied::NoRam)?;
+        self.range(at, bytes.len() as u64).ok_or(Denied::NoRam)?;
         if !pages(at, bytes.len() as u64).all(|page| self.writable.contains(&page)) {
             take(&mut self.short.write)?;
         }
-        self.ram[range].copy_from_slice(bytes);
+        self.place(at, bytes.len() as u64)
+            .ok_or(Denied::NoRam)?
+            .copy_from_slice(bytes);
         self.note(at, bytes.len() as u64, true);
         Ok(())
     }

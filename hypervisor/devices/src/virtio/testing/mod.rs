@@ -3,10 +3,12 @@
 //! The files below name this crate as its users do, so that the tests outside of it and the fuzz target are built
 //! from the same text.
 
+mod driver;
 mod fake_hands;
 mod grudging;
 mod guest_queue;
 
+pub(crate) use driver::{Driver, NO_VECTOR, VERSION_1, config, input, output, set_config};
 pub(crate) use fake_hands::{FakeHands, Short};
 pub(crate) use grudging::Grudging;
 pub(crate) use guest_queue::{GuestQueue, RawDescriptor};
