@@ -320,6 +320,16 @@ pub(crate) const fn shared_frame_of(raw: u64) -> Option<Hfn> {
     }
 }
 
+/// The frame of a 4 KiB leaf that owns it.
+#[inline]
+pub(crate) const fn owned_frame_of(raw: u64) -> Option<Hfn> {
+    if raw & !VARIABLE == OWNED_LEAF {
+        Some(Hfn::new((raw & FRAME) >> FRAME_SHIFT))
+    } else {
+        None
+    }
+}
+
 /// The same 4 KiB leaf when it owns the frame that it shared. What processors have set stays, so that no cached
 /// translation is ahead of it.
 #[inline]

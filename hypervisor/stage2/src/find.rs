@@ -176,18 +176,30 @@ impl Stage2 {
     /// fault costs: nothing is decided that the level decides.
     #[inline(always)]
     pub(crate) fn descend<M: TableMemory>(&self, memory: &M, gfn: Gfn) -> Slot {
+        match self.directory(memory, gfn) {
+            Ok(directory) => descend_from(memory, directory, gfn),
+            Err(slot) => slot,
+        }
+    }
+
+    /// The table of the 1 GiB around a page, which has an entry for each 2 MiB; else where the tables end above it.
+    #[inline(always)]
+    pub(crate) fn directory<M: TableMemory>(&self, memory: &M, gfn: Gfn) -> Result<Hfn, Slot> {
         let slot = Slot::at(memory, self.root, Level::Four, gfn);
         let Some(table) = codec::table_of(slot.raw) else {
-            return slot;
+            return Err(slot);
         };
         let slot = Slot::at(memory, table, Level::Three, gfn);
-        let Some(table) = codec::table_of(slot.raw) else {
-            return slot;
-        };
-        let slot = Slot::at(memory, table, Level::Two, gfn);
-        let Some(table) = codec::table_of(slot.raw) else {
-            return slot;
-        };
-        Slot::at(memory, table, Level::One, gfn)
+        codec::table_of(slot.raw).ok_or(slot)
     }
+}
+
+/// The rest of the way down.
+#[inline(always)]
+pub(crate) fn descend_from<M: TableMemory>(memory: &M, directory: Hfn, gfn: Gfn) -> Slot {
+    let slot = Slot::at(memory, directory, Level::Two, gfn);
+    let Some(table) = codec::table_of(slot.raw) else {
+        return slot;
+    };
+    Slot::at(memory, table, Level::One, gfn)
 }

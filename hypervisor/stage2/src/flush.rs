@@ -148,6 +148,16 @@ impl<const N: usize> PendingFlush<N> {
         }
     }
 
+    /// [`PendingFlush::settle`] where what is retired stays where it is until it is used again: a large one is
+    /// not to be copied.
+    pub fn settle_in_place(&mut self, flush: impl FnOnce(u64)) -> impl Iterator<Item = Retired> {
+        if !self.waiting.is_empty() {
+            flush(self.eptp);
+            self.waiting = ProcessorSet::EMPTY;
+        }
+        self.retired.drain(..)
+    }
+
     /// Flushes on all processors, if any has to, and gives out what may be used again. `flush` must not
     /// return before every processor that may run the guest has dropped its translations (INVEPT, SDM
     /// 29.4.3.4).

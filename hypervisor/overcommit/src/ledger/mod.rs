@@ -223,12 +223,17 @@ impl<'m> Ledger<'m> {
     }
 
     /// Takes back what a page of a guest owned. No translation to it may be left, and it must not be in the
-    /// index of contents.
+    /// index of contents. A part of a larger block may come back, because the mapping of that was split: the
+    /// rest is owned in parts from then on.
+    #[inline]
     pub fn release(&mut self, frame: OwnedFrame) -> Result<(), Bug> {
-        match order_of(frame.first(), frame.size())? {
-            0 => self.give(frame.first(), State::Guest, 0),
-            order => self.give(frame.first(), State::Guest, order),
-        }
+        let first = frame.first();
+        let order = order_of(first, frame.size())?;
+        let given = match order {
+            0 => self.give(first, State::Guest, 0),
+            order => self.give(first, State::Guest, order),
+        };
+        given.or_else(|bug| self.release_part(first, order, bug))
     }
 
     /// Takes back a table. No processor may know it any more.

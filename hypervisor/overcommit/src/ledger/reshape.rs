@@ -1,4 +1,4 @@
-//! The same frames in blocks of another size, as their mappings were split or collapsed.
+//! The same frames in blocks of another size, as their mappings were split or collapsed, or came back in parts.
 
 use pleat_types::{Hfn, PageSize};
 
@@ -12,7 +12,8 @@ const PARTS: u32 = 1 << MAX_ORDER;
 
 impl Ledger<'_> {
     /// The block becomes 512 of the next smaller size, each owned by its own page: its mapping was split.
-    /// None of them is in the index of contents. Who splits says which size, so that a block that has become another one meanwhile is left alone.
+    /// None of them is in the index of contents. Who splits says which size, so that a block that has become
+    /// another one meanwhile is left alone.
     pub fn split(&mut self, first: Hfn, size: PageSize) -> Result<(), Bug> {
         let order = order_of(first, size)?;
         let part = part_of(first, order)?;
@@ -44,6 +45,23 @@ impl Ledger<'_> {
         }
         self.records[at(head)] = FrameRecord::owned(owner, order)?;
         Ok(())
+    }
+}
+
+impl Ledger<'_> {
+    /// Takes back a part of a larger block, which is split for that; else `why` it could not be taken back.
+    #[cold]
+    pub(super) fn release_part(&mut self, first: Hfn, order: u8, why: Bug) -> Result<(), Bug> {
+        while let Some((head, record)) = self.block_of(first) {
+            let size = match record.order() {
+                _ if !record.is(State::Guest) => return Err(why),
+                larger if larger <= order => break,
+                HUGE_ORDER => PageSize::Huge,
+                _ => PageSize::Large,
+            };
+            self.split(Hfn::new(u64::from(head)), size)?;
+        }
+        self.give(first, State::Guest, order).map_err(|_| why)
     }
 }
 

@@ -64,6 +64,21 @@ impl Model {
         }
     }
 
+    /// The large block that holds a frame, if one does, is in parts from now on.
+    fn split_around(&mut self, frame: u64) -> bool {
+        let is_large = |state: &FrameState| matches!(state, FrameState::Guest(_, PageSize::Large));
+        let has_block = self.frames.get(index(frame)).is_some_and(is_large);
+        if has_block {
+            let first = index(frame - frame % 512);
+            for state in &mut self.frames[first..first + 512] {
+                if let FrameState::Guest(_, size) = state {
+                    *size = PageSize::Small;
+                }
+            }
+        }
+        has_block
+    }
+
     fn all_owned(&self) -> Vec<(u64, PageSize)> {
         let sizes = [PageSize::Small, PageSize::Large];
         let all = (0..FRAMES).flat_map(|frame| sizes.map(|size| (frame, size)));
@@ -127,7 +142,8 @@ impl World<'_> {
     }
 
     fn release(&mut self, first: u64, size: PageSize) {
-        let is_right = self.model.owned(first, size).is_some();
+        let is_part = size == PageSize::Small && self.model.split_around(first);
+        let is_right = is_part || self.model.owned(first, size).is_some();
         let result = self.ledger.release(OwnedFrame::claim(Hfn::new(first), size));
         assert_eq!(result.is_ok(), is_right, "{first} {size:?}");
         if is_right {
@@ -158,11 +174,7 @@ impl World<'_> {
             return;
         };
         self.ledger.split(Hfn::new(first), PageSize::Large).unwrap();
-        for frame in first..first + 512 {
-            if let FrameState::Guest(_, size) = &mut self.model.frames[index(frame)] {
-                *size = PageSize::Small;
-            }
-        }
+        assert!(self.model.split_around(first));
     }
 
     fn join(&mut self, first: u64) {
