@@ -193,12 +193,17 @@ impl Balloon {
             .map(|number| Gfn::new(u64::from(u32::from_le_bytes(*number))))
             .collect();
         let count = pages.len() as u64;
-        if role == Role::Inflate {
-            hands.inflate(&pages);
-            self.inflated += count;
-        } else {
-            hands.deflate(&pages);
-            self.deflated += count;
+        match role {
+            // Only the end of the chain is left to be done.
+            _ if pages.is_empty() => {}
+            Role::Inflate => {
+                hands.inflate(&pages);
+                self.inflated += count;
+            }
+            _ => {
+                hands.deflate(&pages);
+                self.deflated += count;
+            }
         }
         let place = place.saturating_add(count * PFN_BYTES as u64);
         *self.place(role) = place;

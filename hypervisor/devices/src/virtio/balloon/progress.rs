@@ -131,3 +131,174 @@ impl Course {
         Pace::Moving
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Observation, Pace, Progress};
+    use proptest::collection::vec;
+    use proptest::prelude::{prop_assert, proptest};
+
+    const HZ: u64 = 1000;
+
+    fn seen(second: u64, target: u64, in_balloon: u64) -> Observation {
+        Observation {
+            now: second * HZ,
+            tsc_hz: HZ,
+            target,
+            in_balloon,
+            has_driver: true,
+        }
+    }
+
+    /// Observes these (second, target, pages).
+    fn paces<const N: usize>(observations: [(u64, u64, u64); N]) -> [Pace; N] {
+        let mut progress = Progress::new();
+        observations.map(|(second, target, pages)| progress.observe(&seen(second, target, pages)))
+    }
+
+    fn stuck(second: u64) -> Pace {
+        Pace::Stuck { since: second * HZ }
+    }
+
+    #[test]
+    fn a_guest_without_a_driver_is_absent_and_begins_anew_with_one() {
+        let mut progress = Progress::new();
+        let absent = |second| Observation {
+            has_driver: false,
+            ..seen(second, 10, 0)
+        };
+        assert_eq!(progress.observe(&absent(0)), Pace::Absent);
+        assert_eq!(progress.observe(&seen(100, 10, 0)), Pace::Moving);
+        assert_eq!(progress.observe(&seen(105, 10, 0)), stuck(100));
+        assert_eq!(progress.observe(&absent(106)), Pace::Absent);
+        assert_eq!(progress.observe(&seen(107, 10, 0)), Pace::Moving);
+    }
+
+    #[test]
+    fn five_seconds_without_a_page_are_stuck_and_a_page_ends_it() {
+        assert_eq!(
+            paces([
+                (0, 10, 0),
+                (4, 10, 0),
+                (5, 10, 0),
+                (30, 10, 0),
+                (31, 10, 1),
+                (36, 10, 1)
+            ]),
+            [
+                Pace::Moving,
+                Pace::Moving,
+                stuck(0),
+                stuck(0),
+                Pace::Moving,
+                stuck(31)
+            ]
+        );
+    }
+
+    #[test]
+    fn a_page_in_five_seconds_is_enough_in_both_directions() {
+        for (target, first, step) in [(100, 0, 1i64), (0, 100, -1)] {
+            let mut progress = Progress::new();
+            for n in 0..50u64 {
+                let pages = u64::try_from(first + step * i64::try_from(n).unwrap()).unwrap();
+                assert_eq!(progress.observe(&seen(4 * n, target, pages)), Pace::Moving);
+            }
+        }
+    }
+
+    #[test]
+    fn to_be_there_is_settled_and_the_next_target_has_its_own_time() {
+        assert_eq!(
+            paces([
+                (0, 5, 5),
+                (100, 5, 5),
+                (200, 6, 5),
+                (204, 6, 5),
+                (205, 6, 5),
+                (206, 6, 6),
+                (207, 0, 6)
+            ]),
+            [
+                Pace::Settled,
+                Pace::Settled,
+                Pace::Moving,
+                Pace::Moving,
+                stuck(200),
+                Pace::Settled,
+                Pace::Moving
+            ]
+        );
+    }
+
+    #[test]
+    fn targets_that_change_do_not_hide_a_guest_that_does_nothing() {
+        let mut progress = Progress::new();
+        for second in 0..5 {
+            assert_eq!(progress.observe(&seen(second, 100 + second, 50)), Pace::Moving);
+        }
+        assert_eq!(progress.observe(&seen(5, 200, 50)), stuck(0));
+        // The other way is another matter.
+        assert_eq!(progress.observe(&seen(6, 10, 50)), Pace::Moving);
+    }
+
+    #[test]
+    fn to_and_fro_is_not_progress() {
+        let mut progress = Progress::new();
+        let mut paces = (0..9).map(|second| progress.observe(&seen(second, 100, 50 - second % 2)));
+        assert!(paces.by_ref().take(5).all(|pace| pace == Pace::Moving));
+        assert_eq!(paces.next(), Some(stuck(0)));
+    }
+
+    #[test]
+    fn a_guest_that_took_pages_back_moves_when_it_gives_them_again() {
+        // Deflated for want of memory, from 50 to 10, then slowly up again.
+        let mut progress = Progress::new();
+        assert_eq!(progress.observe(&seen(0, 100, 50)), Pace::Moving);
+        assert_eq!(progress.observe(&seen(1, 100, 10)), Pace::Moving);
+        assert_eq!(progress.observe(&seen(5, 100, 10)), stuck(0));
+        assert_eq!(progress.observe(&seen(7, 100, 11)), Pace::Moving);
+        assert_eq!(progress.observe(&seen(11, 100, 12)), Pace::Moving);
+    }
+
+    #[test]
+    fn times_that_make_no_sense_do_no_harm() {
+        let mut progress = Progress::new();
+        let at = |now, tsc_hz| Observation {
+            now,
+            tsc_hz,
+            ..seen(0, 10, 0)
+        };
+        assert_eq!(progress.observe(&at(u64::MAX, u64::MAX)), Pace::Moving);
+        assert_eq!(progress.observe(&at(0, 0)), Pace::Moving);
+        assert_eq!(progress.observe(&at(u64::MAX, 0)), Pace::Moving);
+        let mut progress = Progress::new();
+        assert_eq!(progress.observe(&at(0, 0)), Pace::Moving);
+        assert_eq!(progress.observe(&at(1, 0)), Pace::Stuck { since: 0 });
+    }
+
+    proptest! {
+        /// Observed each second: who has stood still for 5 s is stuck, and who has more than ever before is not.
+        #[test]
+        fn whoever_stands_still_is_stuck_and_whoever_comes_nearer_is_not(steps in vec(-1i64..3, 1..60)) {
+            let mut progress = Progress::new();
+            let mut pages = 1000i64;
+            let mut history = std::vec::Vec::new();
+            for (second, step) in (0u64..).zip(&steps) {
+                pages += step;
+                history.push(pages);
+                let pace = progress.observe(&seen(second, 5000, u64::try_from(pages).unwrap()));
+                let window = &history[history.len().saturating_sub(6)..];
+                if window.len() == 6 && window.iter().all(|seen| *seen == pages) {
+                    prop_assert!(matches!(pace, Pace::Stuck { .. }), "{second} {window:?}");
+                }
+                if history.iter().rev().skip(1).all(|before| *before < pages) {
+                    prop_assert!(pace == Pace::Moving, "{second} {history:?}");
+                }
+                if let Pace::Stuck { since } = pace {
+                    prop_assert!(since + 5 * HZ <= second * HZ);
+                }
+            }
+        }
+    }
+}

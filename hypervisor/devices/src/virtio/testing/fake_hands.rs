@@ -13,6 +13,8 @@ use pleat_types::{Gfn, Gpa};
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Short {
     pub make_writable: u32,
+    /// Calls that succeed before those.
+    pub make_writable_later: u32,
     /// Only calls for bytes that have not been made writable.
     pub write: u32,
     pub write_disk: u32,
@@ -154,7 +156,10 @@ impl Hands for FakeHands {
     fn make_writable(&mut self, at: Gpa, bytes: u64) -> Result<(), Denied> {
         self.count(page_count(at, bytes));
         self.range(at, bytes).ok_or(Denied::NoRam)?;
-        take(&mut self.short.make_writable)?;
+        match self.short.make_writable_later.checked_sub(1) {
+            Some(later) => self.short.make_writable_later = later,
+            None => take(&mut self.short.make_writable)?,
+        }
         self.writable.extend(pages(at, bytes));
         Ok(())
     }

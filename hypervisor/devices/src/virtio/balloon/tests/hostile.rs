@@ -1,0 +1,276 @@
+//! Drivers that are broken or mean, and hosts that are short of memory.
+
+use std::vec::Vec;
+
+use pleat_types::{Gfn, Gpa};
+
+use super::super::super::testing::RawDescriptor;
+use super::super::super::{Step, Trouble};
+use super::{DATA, DEFLATE, INFLATE, RAM_BYTES, REPORTING, Rig, STATISTICS, gfns, into, out, statistics};
+
+const LEAVES: Trouble = Trouble::Guest("a buffer that leaves the address space");
+const NO_RAM: Trouble = Trouble::Guest("an address without RAM");
+
+#[test]
+fn a_number_may_be_cut_by_the_end_of_a_buffer() {
+    let mut rig = Rig::new(0);
+    let raw: Vec<u8> = [7u32, 8, 9].iter().flat_map(|n| n.to_le_bytes()).collect();
+    rig.hands.poke(Gpa::new(DATA), &raw[..3]);
+    rig.hands.poke(Gpa::new(DATA + 0x1000), &raw[3..10]);
+    rig.hands.poke(Gpa::new(DATA + 0x2000), &raw[10..]);
+    let buffers = [
+        out(DATA, 3),
+        out(DATA + 0x5000, 0),
+        out(DATA + 0x1000, 7),
+        out(DATA + 0x2000, 2),
+    ];
+    rig.driver[0].add(&mut rig.hands, &buffers);
+    assert_eq!(rig.kick(INFLATE), Ok(0));
+    assert_eq!(rig.hands.inflated, gfns(&[7, 8, 9]));
+}
+
+#[test]
+fn an_odd_rest_is_no_page() {
+    for (bytes, pages) in [
+        (0, 0),
+        (1, 0),
+        (3, 0),
+        (4, 1),
+        (7, 1),
+        (1023, 255),
+        (1025, 256),
+        (1027, 256),
+        (1028, 257),
+    ] {
+        let mut rig = Rig::new(0);
+        let head = rig.driver[0].add(&mut rig.hands, &[out(DATA, bytes)]);
+        assert_eq!(rig.kick(INFLATE), Ok(0));
+        assert_eq!(rig.hands.inflated.len(), pages, "{bytes}");
+        assert_eq!(rig.used(INFLATE), [(head, 0)]);
+    }
+}
+
+#[test]
+fn a_huge_buffer_is_taken_up_to_the_end_of_ram() {
+    let mut rig = Rig::new(0);
+    rig.driver[0].add(&mut rig.hands, &[out(DATA, u32::MAX)]);
+    assert_eq!(rig.kick(INFLATE), Err(NO_RAM));
+    let there = (RAM_BYTES - DATA) / 4;
+    assert_eq!(rig.balloon.inflated(), there);
+    assert!(rig.used(INFLATE).is_empty());
+}
+
+#[test]
+fn buffers_at_the_end_of_the_address_space_are_trouble() {
+    for (at, bytes, trouble) in [
+        (u64::MAX, 4, LEAVES),
+        (u64::MAX - 3, 8, LEAVES),
+        (u64::MAX - 100, u32::MAX, LEAVES),
+        (RAM_BYTES, 4, NO_RAM),
+        (RAM_BYTES - 2, 4, NO_RAM),
+        (u64::MAX - 4096, 4, NO_RAM),
+    ] {
+        let mut rig = Rig::new(STATISTICS);
+        for index in [INFLATE, DEFLATE, 2] {
+            rig.driver[index].add(&mut rig.hands, &[out(at, bytes)]);
+            assert_eq!(rig.kick(index), Err(trouble), "{at:#x} {index}");
+        }
+        assert_eq!(rig.pages(), 0);
+        assert_eq!(rig.balloon.statistics(), None);
+    }
+}
+
+#[test]
+fn buffers_to_write_hold_no_page_numbers() {
+    let mut rig = Rig::new(STATISTICS);
+    for index in [INFLATE, DEFLATE, 2] {
+        rig.hands.poke(Gpa::new(DATA), &[5; 40]);
+        rig.driver[index].add(&mut rig.hands, &[into(DATA, 40), into(u64::MAX, 40)]);
+        assert_eq!(rig.kick(index), Ok(0));
+        assert_eq!(rig.hands.peek(Gpa::new(DATA), 40), [5; 40]);
+    }
+    assert_eq!(rig.pages(), 0);
+    assert_eq!(rig.used(INFLATE).len(), 1);
+    assert_eq!(rig.balloon.statistics().unwrap().total, None);
+}
+
+#[test]
+fn any_page_number_is_passed_on_for_the_owner_to_judge() {
+    let mut rig = Rig::new(0);
+    let numbers = [0, 5, 5, u32::MAX, 5, 1 << 31];
+    rig.send(INFLATE, &numbers);
+    assert_eq!(rig.kick(INFLATE), Ok(0));
+    assert_eq!(rig.hands.inflated, gfns(&numbers));
+    assert_eq!(rig.balloon.inflated(), 6);
+}
+
+#[test]
+fn reports_are_of_whole_pages_only() {
+    let cases = [
+        (0x20_0000, 4095, None),
+        (0x20_0001, 4096, None),
+        (0x20_0001, 8191, Some((0x201, 1))),
+        (0x20_0fff, 2, None),
+        (0x20_0fff, 4097, Some((0x201, 1))),
+        (0x20_0000, 0, None),
+        (0x20_0001, 0, None),
+        (0x20_0000, 12_287, Some((0x200, 2))),
+        (u64::MAX, 1, None),
+        (u64::MAX, u32::MAX, None),
+        // Its last page would end at 2^64, and is not counted.
+        (u64::MAX - 8191, u32::MAX, Some((0xf_ffff_ffff_fffe, 1))),
+        (u64::MAX - 4095, 4096, None),
+    ];
+    for (at, bytes, taken) in cases {
+        let mut rig = Rig::new(REPORTING);
+        let head = rig.driver[2].add(&mut rig.hands, &[into(at, bytes)]);
+        assert_eq!(rig.kick(2), Ok(0), "{at:#x}");
+        assert_eq!(rig.used(2), [(head, 0)]);
+        let taken: Vec<_> = taken
+            .into_iter()
+            .map(|(first, count)| (Gfn::new(first), count))
+            .collect();
+        assert_eq!(rig.hands.reported, taken, "{at:#x} {bytes}");
+    }
+}
+
+#[test]
+fn a_huge_report_goes_on_in_pieces_of_512_pages() {
+    let mut rig = Rig::new(REPORTING);
+    rig.driver[2].add(&mut rig.hands, &[into(0x1800, u32::MAX), into(0x10, 100)]);
+    for n in 0..20 {
+        assert_eq!(rig.serve(2), Ok(Step::More));
+        assert_eq!(rig.hands.reported.last(), Some(&(Gfn::new(2 + 512 * n), 512)));
+    }
+    assert_eq!(rig.kick(2), Ok(0));
+    // 0x1800 + 4 GiB - 1 ends within page 0x10_0001, and the other buffer has none.
+    assert_eq!(rig.balloon.reported(), 0x10_0001 - 2);
+    assert_eq!(rig.used(2).len(), 1);
+}
+
+#[test]
+fn buffers_to_read_are_no_report() {
+    let mut rig = Rig::new(REPORTING);
+    rig.driver[2].add(
+        &mut rig.hands,
+        &[out(0x20_0000, 0x20_0000), into(0x40_0000, 4096)],
+    );
+    assert_eq!(rig.kick(2), Ok(0));
+    assert_eq!(rig.hands.reported, [(Gfn::new(0x400), 1)]);
+}
+
+#[test]
+fn without_host_memory_no_page_is_taken_twice() {
+    for (shortages, later) in [(0, 0), (1, 0), (1, 1), (2, 1), (5, 0), (5, 1)] {
+        let mut rig = Rig::new(REPORTING);
+        let numbers: Vec<u32> = (0..300).collect();
+        let head = rig.send(INFLATE, &numbers);
+        rig.hands.short.make_writable = shortages;
+        rig.hands.short.make_writable_later = later;
+        assert_eq!(rig.kick(INFLATE), Ok(shortages));
+        assert_eq!(rig.hands.inflated, gfns(&numbers));
+        assert_eq!(rig.used(INFLATE), [(head, 0)]);
+
+        let head = rig.driver[2].add(&mut rig.hands, &[into(0x20_0000, 4096)]);
+        rig.hands.short.make_writable = shortages;
+        rig.hands.short.make_writable_later = later;
+        assert_eq!(rig.kick(2), Ok(shortages));
+        assert_eq!(rig.hands.reported, [(Gfn::new(0x200), 1)]);
+        assert_eq!(rig.used(2), [(head, 0)]);
+    }
+}
+
+#[test]
+fn a_request_for_statistics_survives_a_shortage() {
+    let mut rig = Rig::new(STATISTICS);
+    let head = rig.answer(2, &[(4, 1)]);
+    assert_eq!(rig.kick(2), Ok(0));
+    rig.balloon.ask_statistics();
+    rig.hands.short.make_writable = 3;
+    assert_eq!(rig.serve(2), Err(Trouble::HostShort));
+    assert_eq!(rig.balloon.inquiries(), (0, 0));
+    assert_eq!(rig.kick(2), Ok(2));
+    assert_eq!(rig.used(2), [(head, 0)]);
+    assert_eq!(rig.balloon.inquiries(), (1, 0));
+}
+
+#[test]
+fn a_flood_of_statistics_is_read_one_at_a_time() {
+    let mut rig = Rig::new(STATISTICS);
+    for value in 0..100 {
+        rig.hands
+            .poke(Gpa::new(DATA + 16 * value), &statistics(&[(4, value)]));
+        rig.driver[2].add(&mut rig.hands, &[out(DATA + 16 * value, 10)]);
+    }
+    for _ in 0..1000 {
+        assert_eq!(rig.kick(2), Ok(0));
+    }
+    let latest = |rig: &Rig| rig.balloon.statistics().map(|seen| (seen.serial, seen.free));
+    assert_eq!(latest(&rig), Some((1, Some(0))));
+    rig.balloon.ask_statistics();
+    assert_eq!(rig.kick(2), Ok(0));
+    assert_eq!(rig.used(2).len(), 1);
+    assert_eq!(latest(&rig), Some((2, Some(1))));
+    assert_eq!(rig.balloon.inquiries(), (1, 1));
+}
+
+#[test]
+fn a_buffer_full_of_statistics_is_read_to_a_bound() {
+    let mut rig = Rig::new(STATISTICS);
+    let mut entries = std::vec![(4, 1); 63];
+    entries.extend([(5, 2), (6, 3)]);
+    let raw = statistics(&entries);
+    rig.hands.poke(Gpa::new(DATA), &raw);
+    // All of RAM that follows, and more than the bound.
+    rig.driver[2].add(&mut rig.hands, &[out(DATA, u32::MAX)]);
+    assert_eq!(rig.kick(2), Ok(0));
+    let seen = *rig.balloon.statistics().unwrap();
+    assert_eq!((seen.free, seen.total, seen.available), (Some(1), Some(2), None));
+}
+
+#[test]
+fn strange_entries_are_passed_over() {
+    let mut rig = Rig::new(STATISTICS);
+    let mut raw = statistics(&[(99, 1), (4, 2), (u16::MAX, 3), (4, u64::MAX), (10, 4)]);
+    // Nine bytes of a total.
+    raw.extend([5, 0, 1, 1, 1, 1, 1, 1, 1]);
+    rig.hands.poke(Gpa::new(DATA), &raw);
+    let (front, back) = (3, u32::try_from(raw.len()).unwrap() - 3);
+    rig.driver[2].add(&mut rig.hands, &[out(DATA, front), out(DATA + 3, back)]);
+    assert_eq!(rig.kick(2), Ok(0));
+    let seen = *rig.balloon.statistics().unwrap();
+    assert_eq!((seen.free, seen.total), (Some(u64::MAX), None));
+}
+
+#[test]
+fn a_driver_that_never_answers_is_asked_once() {
+    let mut rig = Rig::new(STATISTICS);
+    rig.answer(2, &[(4, 1)]);
+    for _ in 0..100 {
+        rig.balloon.ask_statistics();
+        assert_eq!(rig.kick(2), Ok(0));
+    }
+    assert_eq!(rig.balloon.inquiries(), (1, 0));
+    assert_eq!(rig.used(2).len(), 1);
+}
+
+#[test]
+fn a_chain_that_shrinks_while_it_is_worked_on_just_ends() {
+    let mut rig = Rig::new(0);
+    let numbers: Vec<u32> = (0..600).collect();
+    let head = rig.send(INFLATE, &numbers);
+    assert_eq!(rig.serve(INFLATE), Ok(Step::More));
+    let raw = RawDescriptor {
+        at: DATA,
+        bytes: 8,
+        ..Default::default()
+    };
+    rig.driver[0].set_descriptor(&mut rig.hands, head, raw);
+    assert_eq!(rig.kick(INFLATE), Ok(0));
+    assert_eq!(rig.hands.inflated.len(), 256);
+    assert_eq!(rig.used(INFLATE), [(head, 0)]);
+    // And the next one begins at its beginning.
+    rig.send(INFLATE, &[77]);
+    assert_eq!(rig.kick(INFLATE), Ok(0));
+    assert_eq!(rig.hands.inflated[256..], gfns(&[77]));
+}
