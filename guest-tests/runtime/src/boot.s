@@ -92,6 +92,7 @@ pleat_boot_gdt_pointer:
 
 .section .bss.tables, "aw", @nobits
 .balign 4096
+.global pleat_pdpt
 pleat_pml4: .skip 4096
 pleat_pdpt: .skip 4096
 pleat_pd:   .skip 16384

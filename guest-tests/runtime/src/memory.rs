@@ -228,6 +228,25 @@ pub fn claim(region: Region) -> &'static mut [Page] {
     unsafe { core::slice::from_raw_parts_mut(start, len) }
 }
 
+/// Maps another gibibyte, linear addresses equal physical ones, by a table in this page.
+///
+/// # Panics
+/// When it is beyond the first 512.
+pub fn map_gibibyte(number: u64, table: &'static mut Page) {
+    const LARGE_BYTES: u64 = 2 << 20;
+    const PRESENT_WRITABLE_LARGE: u64 = 0x83;
+    unsafe extern "C" {
+        static mut pleat_pdpt: [u64; WORDS];
+    }
+    assert!(number < WORDS as u64, "one table reaches to 512 GiB only");
+    let first = number << 30 | PRESENT_WRITABLE_LARGE;
+    table.fill(0..WORDS, |index| first + index as u64 * LARGE_BYTES);
+    let entry = (&raw mut pleat_pdpt).cast::<u64>();
+    let index = usize::try_from(number).unwrap_or_default();
+    // SAFETY: one of the table's 512 entries; nothing was mapped there.
+    unsafe { entry.add(index).write_volatile(table.address() | 3) };
+}
+
 /// The first byte after the last byte of RAM below 4 GiB.
 #[must_use]
 pub fn ram_end() -> u64 {
