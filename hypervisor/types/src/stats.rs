@@ -41,6 +41,8 @@ pub struct HostStats<'a> {
     pub frames_compressed_pool: u64,
     /// Frames of the boot bundle that are still held.
     pub frames_bundle: u64,
+    /// Frames that guests can have whatever the others do: the sum of the reservations, with what they cost.
+    pub frames_reserved: u64,
     /// Frames for virtual processors (VMCS, extended state).
     pub frames_vcpus: u64,
     pub audit: &'a str,
@@ -125,6 +127,28 @@ pub struct GuestStats<'a> {
     pub large: u64,
     /// 1 GiB mappings (each backs 262,144 frames, which are not in `unique`).
     pub huge: u64,
+    /// Frames that it is asked to have in its balloon.
+    pub balloon_target: u64,
+    /// Pages that it has put into its balloon, taken out of it, and reported as free, in all.
+    pub inflated: u64,
+    pub deflated: u64,
+    pub reported: u64,
+    /// Frames that were plugged beyond what it began with.
+    pub plugged: u64,
+    /// What it was told last: `none`, `some` or `full`.
+    pub pressure: &'a str,
+    /// What it is entitled to, in frames, and against others.
+    pub reservation: u64,
+    pub limit: u64,
+    pub shares: u32,
+    pub priority: u8,
+    /// Frames of what it has written to its disk (they are in `unique` and `shared` too).
+    pub overlay: u64,
+    /// What it says of itself, in frames; null while it says nothing.
+    pub guest_free: Option<u64>,
+    pub guest_available: Option<u64>,
+    pub guest_cache: Option<u64>,
+    pub guest_total: Option<u64>,
     pub faults: Counters<'a>,
     pub exits: Counters<'a>,
     /// Of its pages, those that were written again before they were calm, at the last look.

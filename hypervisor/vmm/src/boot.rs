@@ -1,6 +1,8 @@
 //! From what the machine found at boot to a hypervisor that can run.
 
 use crate::console::Editor;
+use crate::cooperation;
+use crate::devices::Random;
 use crate::frames::{BootRegion, FramePool};
 use crate::guest::{Guest, Life};
 use crate::host::Host;
@@ -91,7 +93,7 @@ impl<V: Vcpu> Slot<V> {
 }
 
 // A guest with its processor's registers; the tables of all guests are static.
-const _: () = assert!(size_of::<Guest>() <= 10 << 10);
+const _: () = assert!(size_of::<Guest>() <= 12 << 10);
 
 /// The large tables of the hypervisor: too large for a stack, so whoever starts it has them in a static.
 pub struct Storage<P: Platform> {
@@ -156,6 +158,7 @@ impl<P: Platform> Hypervisor<P> {
         let scheduler = Scheduler::new(host.micros(WAKE_CREDIT_US));
         let script = Script::new(&config.script);
         let editor = Editor::new();
+        let book = cooperation::book(host.frames.counts(), &host.thresholds);
         Ok(Self {
             host,
             config,
@@ -168,16 +171,24 @@ impl<P: Platform> Hypervisor<P> {
             reset,
             release_next: 0,
             has_quit: false,
+            book,
+            consider_at: Tsc(0),
+            considered: HostState::High,
             merger,
         })
     }
 }
 
-fn new_host<P: Platform>(platform: P, frames: FramePool, config: &'static RunConfig<'static>) -> Host<P> {
+fn new_host<P: Platform>(mut platform: P, frames: FramePool, config: &'static RunConfig<'static>) -> Host<P> {
     let tsc_hz = config
         .tsc_hz
         .filter(|hz| *hz > 0)
         .unwrap_or_else(|| platform.tsc_hz());
+    let seed = config.seed;
+    let random = Random::new(core::array::from_fn(|word| match seed {
+        Some(seed) => seed.wrapping_add(word as u64),
+        None => platform.entropy(),
+    }));
     let cpuid = CpuidPolicy::new(|leaf, subleaf| platform.host_cpuid(leaf, subleaf), tsc_hz);
     Host {
         platform,
@@ -196,6 +207,7 @@ fn new_host<P: Platform>(platform: P, frames: FramePool, config: &'static RunCon
             hysteresis_percent: config.host.hysteresis_percent,
         },
         state: HostState::High,
+        random,
         failures: ArrayVec::new(),
         failures_unlisted: 0,
         first_entry: None,

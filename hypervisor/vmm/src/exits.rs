@@ -1,10 +1,12 @@
 //! What each VM exit leads to: one table, one handler for each kind.
 
 use crate::cpu::{Cpu, Resume};
+use crate::devices::Work;
 use crate::memory::Fault;
 use crate::stop::Stop;
 use pleat_devices::cpuid::ControlState;
 use pleat_devices::{GuestFault, MsrEffect, PortEffect};
+use pleat_overcommit::ledger::Purpose;
 use pleat_types::{CrAccess, EptViolation, Event, Exit, Gpr, Platform, PortAccess, Vcpu};
 
 /// RFLAGS.IF.
@@ -73,12 +75,23 @@ impl<P: Platform> Cpu<'_, P> {
         let value = low_half(rax) & access.size.mask();
         match self.guest.board.port_write(access.port, access.size, value, now) {
             // No guest has a virtio device.
-            PortEffect::None | PortEffect::Kick => Resume::Next,
+            PortEffect::None => Resume::Next,
             PortEffect::OutputReady => {
                 self.host.drain_output(self.guest);
                 Resume::Next
             }
+            PortEffect::Kick => self.serve_devices(),
             PortEffect::Reboot => Resume::Reboot,
+        }
+    }
+
+    /// A notification: the devices work in the guest's own time. The OUT is done when nothing is left of it.
+    fn serve_devices(&mut self) -> Resume {
+        match self.host.serve_once(self.guest) {
+            Work::Done => Resume::Next,
+            Work::More => Resume::Retry,
+            Work::HostShort => Resume::Park(Purpose::Demand),
+            Work::Bug(place) => Resume::Stop(Stop::Bug(place, 0)),
         }
     }
 

@@ -1,9 +1,11 @@
 //! One guest: what it is, what it is doing, and what it has done.
 
+use crate::cooperation::Cooperation;
+use crate::devices::Disk;
 use crate::frames::Shortage;
-use crate::loader::layout::Ram;
 use crate::memory::GuestMemory;
 use crate::output::{EventName, Output};
+use crate::space::Space;
 use crate::stop::Stop;
 use arrayvec::{ArrayString, ArrayVec};
 use pleat_bundle::config::{GuestConfig, MAX_STEPS, MAX_UNTIL};
@@ -17,7 +19,7 @@ pub(crate) const VCPU_FRAMES_MAX: usize = 16;
 /// How many of the last exits a report shows.
 pub(crate) const LAST_EXITS: usize = 8;
 /// Room for the reason of an end.
-pub(crate) type Reason = ArrayString<120>;
+pub(crate) type Reason = ArrayString<200>;
 
 /// What a guest is doing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -67,9 +69,13 @@ pub(crate) struct Guest {
     pub(crate) life: Life,
     /// A person paused it.
     pub(crate) is_paused: bool,
-    pub(crate) ram: Ram,
+    pub(crate) space: Space,
     pub(crate) memory: GuestMemory,
     pub(crate) board: Board,
+    /// Its disk, once it has been loaded.
+    pub(crate) disk: Option<Disk>,
+    /// What it is asked for, and how it answers.
+    pub(crate) cooperation: Cooperation,
     /// The frames of the virtual processor.
     pub(crate) vcpu_frames: ArrayVec<Hfn, VCPU_FRAMES_MAX>,
     /// Since when it has waited for host memory, and its processor time by then.
@@ -100,6 +106,12 @@ pub(crate) struct Guest {
 }
 
 impl Guest {
+    /// Whether a driver has taken its balloon.
+    pub(crate) fn has_balloon_driver(&self) -> bool {
+        let mut functions = self.board.virtio_functions();
+        functions.any(|function| function.name == "balloon" && function.is_driven)
+    }
+
     /// The name in records of what the guest is doing.
     pub(crate) fn state_name(&self) -> &'static str {
         match self.life {

@@ -1,5 +1,6 @@
 //! What all guests share: the board, its frames, the record stream and the console's output.
 
+use crate::devices::Random;
 use crate::frames::FramePool;
 use crate::guest::{EVENTS_MAX, Guest, Interest, Noted, Reported};
 use crate::output::{CHUNK, EventName, Printed};
@@ -44,6 +45,8 @@ pub(crate) struct Host<P: Platform> {
     pub(crate) thresholds: Thresholds,
     /// How scarce memory is.
     pub(crate) state: HostState,
+    /// Random numbers for guests.
+    pub(crate) random: Random,
     pub(crate) failures: ArrayVec<Failure, FAILURES_MAX>,
     /// Failures that the list's last entry stands for.
     pub(crate) failures_unlisted: u64,

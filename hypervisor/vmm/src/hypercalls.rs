@@ -78,7 +78,7 @@ impl<P: Platform> Cpu<'_, P> {
         let start = Gpa::new(self.vcpu.gpr(Gpr::Rbx));
         let length = self.vcpu.gpr(Gpr::Rcx);
         let bytes = usize::try_from(length).ok().filter(|bytes| *bytes <= TEXT_MAX)?;
-        if !self.guest.ram.contains(start, length) {
+        if !self.guest.space.ram.contains(start, length) {
             return None;
         }
         let mut text = ArrayVec::from([0; TEXT_MAX]);

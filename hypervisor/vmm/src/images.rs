@@ -76,11 +76,17 @@ impl Images {
                     image.keepers += u32::from(guest.on_reboot == OnReboot::Restart);
                 }
             }
+            if let Some(image) = disk_of(guest).and_then(|index| self.all.get_mut(index)) {
+                image.keepers += 1;
+            }
         }
     }
 
     /// Notes that this guest, which has been loaded or could not be, will not be loaded again.
     fn forget(&mut self, guest: &GuestConfig<'_>) {
+        if let Some(image) = disk_of(guest).and_then(|index| self.all.get_mut(index)) {
+            image.keepers = image.keepers.saturating_sub(1);
+        }
         if guest.on_reboot == OnReboot::Stop {
             return;
         }
@@ -100,6 +106,11 @@ impl Images {
 /// The sections that a guest is loaded from.
 fn images_of(guest: &GuestConfig<'_>) -> impl Iterator<Item = u16> {
     core::iter::once(guest.kernel).chain(guest.initramfs)
+}
+
+/// The section with the base image of a guest's disk: it stays as long as the guest.
+fn disk_of(guest: &GuestConfig<'_>) -> Option<usize> {
+    guest.devices.disk.map(|disk| usize::from(disk.image))
 }
 
 impl<P: Platform> Host<P> {

@@ -22,7 +22,9 @@
 mod audit;
 mod boot;
 mod console;
+mod cooperation;
 mod cpu;
+mod devices;
 mod exits;
 mod frames;
 mod guest;
@@ -38,6 +40,7 @@ mod run;
 mod scheduler;
 mod script;
 mod shortage;
+mod space;
 mod statistics;
 mod stop;
 mod stream;

@@ -1,18 +1,19 @@
 //! The beginning and the end of guests.
 
 use crate::boot::Slot;
+use crate::cooperation::Cooperation;
+use crate::devices::{Disk, devices_of};
 use crate::guest::{Guest, LAST_EXITS, Life, Reason};
 use crate::host::Host;
-use crate::loader::layout::Ram;
 use crate::loader::{Entry, LoadError};
 use crate::memory::GuestMemory;
 use crate::output::Output;
 use crate::run::Hypervisor;
+use crate::space::Space;
 use crate::stop::Stop;
 use arrayvec::{ArrayString, ArrayVec};
 use core::fmt::Write;
 use pleat_bundle::config::{GuestConfig, OnReboot};
-use pleat_devices::virtio::DeviceSet;
 use pleat_devices::{Board, BoardConfig};
 use pleat_types::{Exit, GuestId, Platform, Registers, Tsc, Vcpu};
 
@@ -52,10 +53,11 @@ impl<P: Platform> Hypervisor<P> {
 
     /// Loads a guest that has no memory, and makes it ready; or ends it with the reason.
     pub(crate) fn start(&mut self, index: usize) {
+        let admitted = self.admit(index);
         let Some(slot) = self.slots.get_mut(index) else {
             return;
         };
-        match self.host.load_guest(&mut self.images, slot) {
+        match admitted.and_then(|()| self.host.load_guest(&mut self.images, slot)) {
             Ok(()) => {
                 slot.guest.life = Life::Running;
                 self.host.announce(&slot.guest, "");
@@ -107,6 +109,8 @@ impl<P: Platform> Hypervisor<P> {
         if self.host.attached == Some(index) {
             self.detach();
         }
+        self.dismiss(index);
+        self.reconsider();
     }
 
     /// What the guest's reset leads to.
@@ -122,6 +126,7 @@ impl<P: Platform> Hypervisor<P> {
         self.host.flush_output(&mut slot.guest);
         // A new boot begins a new line. Its events stay: see [`Guest::events`].
         slot.guest.output = Output::default();
+        slot.guest.cooperation.restart();
         self.merger.forget(index);
         self.host.dismantle(slot);
         // Its memory goes back before it starts again, so that it starts with empty memory.
@@ -138,16 +143,19 @@ impl<P: Platform> Hypervisor<P> {
 impl<P: Platform> Host<P> {
     fn new_guest(&mut self, index: usize, config: GuestConfig<'static>) -> Guest {
         let id = GuestId(u16::try_from(index).unwrap_or(u16::MAX));
-        let ram = Ram::new(config.memory_bytes);
-        let memory = GuestMemory::new(id, config.pages, &ram);
+        let space = Space::new(&config);
+        let memory = GuestMemory::new(id, config.pages, &space);
+        let board = self.new_board(&config, &space);
         Guest {
             id,
             config,
             life: Life::Waiting,
             is_paused: false,
-            ram,
+            space,
             memory,
-            board: self.new_board(),
+            board,
+            disk: None,
+            cooperation: Cooperation::new(),
             vcpu_frames: ArrayVec::new(),
             short: None,
             tsc_offset: 0,
@@ -169,14 +177,14 @@ impl<P: Platform> Host<P> {
     }
 
     /// A board that is switched on now, at the guest's tick 0.
-    fn new_board(&self) -> Board {
+    fn new_board(&self, config: &GuestConfig<'_>, space: &Space) -> Board {
         let uptime = self.platform.now().0 / self.tsc_hz.max(1);
         let epoch = self.platform.boot_epoch().wrapping_add(uptime);
         Board::new(&BoardConfig {
             tsc_hz: self.tsc_hz,
             epoch,
             start: Tsc(0),
-            devices: DeviceSet::NONE,
+            devices: devices_of(config, space),
         })
     }
 
@@ -187,12 +195,27 @@ impl<P: Platform> Host<P> {
         slot: &mut Slot<P::Vcpu>,
     ) -> Result<(), LoadError> {
         let guest = &mut slot.guest;
-        let promised = self.promise(&mut guest.memory, &guest.ram);
+        let promised = self.promise(&mut guest.memory, &guest.space);
         // The images are counted as used even if there was no room to begin with.
         let entry = self.load(images, guest);
         promised?;
+        guest.disk = self.open_disk(images, guest)?;
         slot.vcpu = Some(self.new_processor(guest, entry?)?);
         Ok(())
+    }
+
+    fn open_disk(
+        &mut self,
+        images: &mut crate::images::Images,
+        guest: &Guest,
+    ) -> Result<Option<Disk>, LoadError> {
+        let Some(disk) = guest.config.devices.disk else {
+            return Ok(None);
+        };
+        let image = self
+            .open_image(images, disk.image)
+            .map_err(LoadError::DiskImage)?;
+        Ok(Some(Disk::new(image, guest.space.disk)))
     }
 
     fn new_processor(&mut self, guest: &mut Guest, entry: Entry) -> Result<P::Vcpu, LoadError> {
@@ -209,7 +232,7 @@ impl<P: Platform> Host<P> {
         // The guest's clock starts at 0 when its board is switched on: now.
         guest.tsc_offset = 0u64.wrapping_sub(self.platform.now().0);
         vcpu.set_tsc_offset(guest.tsc_offset);
-        guest.board = self.new_board();
+        guest.board = self.new_board(&guest.config, &guest.space);
         guest.xcr0 = XCR0_AT_RESET;
         guest.has_news = true;
         guest.is_window_open = false;

@@ -12,6 +12,7 @@ use crate::scheduler::Scheduler;
 use crate::script::Script;
 use arrayvec::ArrayVec;
 use pleat_bundle::config::{MAX_GUESTS, RunConfig};
+use pleat_overcommit::promise::{Book, HostState};
 use pleat_types::{Platform, Tsc};
 
 /// How often the console is looked at when nothing else happens, in microseconds.
@@ -69,6 +70,12 @@ pub struct Hypervisor<P: Platform> {
     pub(crate) release_next: usize,
     /// A person or a script ended the run.
     pub(crate) has_quit: bool,
+    /// What is set aside for whom.
+    pub(crate) book: Book,
+    /// When it is thought over next what guests are asked for.
+    pub(crate) consider_at: Tsc,
+    /// The host's state when that was done last.
+    pub(crate) considered: HostState,
     /// The scanner for equal pages.
     pub(crate) merger: &'static mut Merger,
 }
@@ -87,6 +94,7 @@ impl<P: Platform> Hypervisor<P> {
                 return self.finish();
             }
             self.take_stock();
+            self.cooperate(now);
             self.wake_guests(now);
             if let Some((victim, stop)) = self.relieve_shortage(now) {
                 self.end(victim, stop);
@@ -125,6 +133,7 @@ impl<P: Platform> Hypervisor<P> {
             self.scheduler.remove(index);
             return;
         };
+        self.host.serve_for_a_while(guest);
         guest.first_entry.get_or_insert(start);
         self.host.first_entry.get_or_insert(start);
         let pause = Cpu {

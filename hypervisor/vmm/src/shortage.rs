@@ -50,12 +50,19 @@ impl<P: Platform> Hypervisor<P> {
         since.map_or(Tsc::NEVER, |since| since.after(patience))
     }
 
-    /// Of the guests that wait for memory, the one with the lowest weight, the last among equals.
+    /// Of the guests that wait for memory, the one with the lowest priority, among equals with the lowest weight, the
+    /// last.
     fn victim(&self) -> Option<usize> {
         self.guests()
             .enumerate()
             .filter(|(_, guest)| guest.waits_for_memory())
-            .min_by_key(|(index, guest)| (guest.config.weight, usize::MAX - index))
+            .min_by_key(|(index, guest)| {
+                (
+                    guest.config.terms.priority,
+                    guest.config.weight,
+                    usize::MAX - index,
+                )
+            })
             .map(|(index, _)| index)
     }
 }

@@ -1,6 +1,7 @@
 //! The statistics record, written guest by guest: no buffer holds all of it.
 
 use crate::audit::Audit;
+use crate::devices::Disk;
 use crate::guest::{EVENTS_MAX, Guest};
 use crate::memory::{Broken, FAULT_NAMES};
 use crate::run::{Hypervisor, Outcome};
@@ -9,14 +10,14 @@ use arrayvec::ArrayVec;
 use pleat_overcommit::ledger;
 use pleat_overcommit::promise::HostState;
 use pleat_types::stats::{Counters, GuestStats, HostStats, MergeStats, SCHEMA, SwapStats};
-use pleat_types::{Exit, Platform};
+use pleat_types::{Exit, FRAME_SIZE, Platform};
 
 impl<P: Platform> Hypervisor<P> {
     /// Sends the record to the stream.
     pub(crate) fn send_statistics(&mut self, outcome: Outcome, audit: &Audit) {
         let instructions = self.host.platform.now().since(self.reset).0;
         let counts = *self.host.frames.counts();
-        let host = host_stats(&counts, self.host.state, audit);
+        let host = host_stats(&counts, self.host.state, self.book.reserved(), audit);
         let merge = self.merge_stats();
         let failures = &self.host.failures;
         let record = Record::begin(&mut self.host.platform, "stats").open("record", b'{');
@@ -69,9 +70,14 @@ impl<P: Platform> Hypervisor<P> {
     }
 }
 
-fn host_stats<'a>(counts: &ledger::Counts, pressure: HostState, audit: &'a Audit) -> HostStats<'a> {
+fn host_stats<'a>(
+    counts: &ledger::Counts,
+    state: HostState,
+    frames_reserved: u64,
+    audit: &'a Audit,
+) -> HostStats<'a> {
     HostStats {
-        state: pressure.name(),
+        state: state.name(),
         frames_total: counts.total,
         frames_free: counts.free,
         frames_image: counts.image,
@@ -82,6 +88,7 @@ fn host_stats<'a>(counts: &ledger::Counts, pressure: HostState, audit: &'a Audit
         frames_guests: counts.guests + counts.shared,
         frames_compressed_pool: 0,
         frames_bundle: counts.bundle,
+        frames_reserved,
         frames_vcpus: counts.vcpus,
         audit: audit.text(),
     }
@@ -91,12 +98,15 @@ fn guest_element<'p, P: Platform>(record: Record<'p, P>, guest: &Guest, index: u
     let counters = guest.memory.counters();
     let events: ArrayVec<&str, EVENTS_MAX> = guest.events.iter().map(|event| event.name.as_str()).collect();
     let ticks: ArrayVec<u64, EVENTS_MAX> = guest.events.iter().map(|event| event.ticks.0).collect();
+    let (balloon, said) = (guest.board.balloon(), guest.statistics());
+    let terms = guest.cooperation.terms;
+    let claim = |bytes: Option<u64>| bytes.map(|bytes| bytes / FRAME_SIZE as u64);
     let stats = GuestStats {
         name: guest.config.name,
         state: guest.state_name(),
         reason: &guest.reason,
         domain: guest.config.domain,
-        frames_promised: guest.ram.frames(),
+        frames_promised: guest.frames(),
         unique: counters.unique,
         shared: counters.shared,
         zero: counters.zero,
@@ -114,6 +124,21 @@ fn guest_element<'p, P: Platform>(record: Record<'p, P>, guest: &Guest, index: u
             names: &Exit::NAMES,
             counts: &guest.exits,
         },
+        balloon_target: guest.cooperation.told.frames,
+        inflated: balloon.map_or(0, |balloon| balloon.inflated()),
+        deflated: balloon.map_or(0, |balloon| balloon.deflated()),
+        reported: balloon.map_or(0, |balloon| balloon.reported()),
+        plugged: guest.plugged_frames(),
+        pressure: guest.cooperation.gauge.level().name(),
+        reservation: terms.map_or(0, |terms| terms.reservation()),
+        limit: terms.map_or(0, |terms| terms.limit()),
+        shares: guest.config.terms.shares,
+        priority: guest.config.terms.priority,
+        overlay: guest.disk.as_ref().map_or(0, Disk::overlaid),
+        guest_free: claim(said.and_then(|said| said.free)),
+        guest_available: claim(said.and_then(|said| said.available)),
+        guest_cache: claim(said.and_then(|said| said.disk_caches)),
+        guest_total: claim(said.and_then(|said| said.total)),
         volatile: guest.memory.look().volatile,
         instructions: guest.ran.0,
         event_ticks: &ticks,

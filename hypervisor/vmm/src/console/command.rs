@@ -1,7 +1,11 @@
 //! What one can type at the console.
 
 use core::fmt;
+use pleat_overcommit::promise::Level;
 use pleat_types::Provocation;
+
+/// The most MiB that anybody can mean: 1 TiB.
+const MIB_MAX: u64 = 1 << 20;
 
 /// A command, with the guest's name where it needs one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -18,6 +22,14 @@ pub(crate) enum Command<'t> {
     Type(&'t str, &'t str),
     Merge(MergeCommand<'t>),
     Pages,
+    /// Show all balloons; or let this guest have so many MiB of memory.
+    Balloon(Option<(&'t str, u64)>),
+    /// Show what is plugged; or let this guest's memory grow or shrink to so many MiB.
+    Mem(Option<(&'t str, u64)>),
+    Promises,
+    /// Show what guests are told; or tell this guest that, `None`: by what there is.
+    Pressure(Option<(&'t str, Option<Level>)>),
+    Devices(&'t str),
     Crash(Provocation),
     Quit,
 }
@@ -48,12 +60,16 @@ pub(crate) enum CommandError<'t> {
     UnknownCrash,
     /// `merge` does not know this.
     UnknownMerge,
+    /// The command needs a number of MiB behind the guest's name.
+    MissingMib(&'t str),
+    /// There is no such level of pressure.
+    UnknownLevel,
     /// The command takes no more words.
     Surplus(&'t str),
 }
 
 /// The commands with their argument and their explanation, for `help`.
-pub(crate) const HELP: [(&str, &str, &str); 14] = [
+pub(crate) const HELP: [(&str, &str, &str); 19] = [
     ("help", "", "this list"),
     (
         "guests",
@@ -94,6 +110,31 @@ pub(crate) const HELP: [(&str, &str, &str); 14] = [
         "",
         "a hash of each page of all guests on the stream, to compare with what merging finds",
     ),
+    (
+        "balloon",
+        "",
+        "all balloons; GUEST MIB: so much memory is left to a guest",
+    ),
+    (
+        "mem",
+        "",
+        "plugged memory; GUEST MIB: a guest grows or shrinks to that",
+    ),
+    (
+        "promises",
+        "",
+        "what guests are entitled to, and what they use of it",
+    ),
+    (
+        "pressure",
+        "",
+        "what guests are told about memory; GUEST none|some|full|auto: tell a guest that",
+    ),
+    (
+        "devices",
+        "GUEST",
+        "a guest's virtio devices: features, queues, interrupts, what they did",
+    ),
     ("crash", "HOW", "bring Pleat itself down, to see its crash record"),
     ("quit", "", "end the run: statistics, then power off"),
 ];
@@ -107,8 +148,14 @@ pub(crate) fn parse(line: &str) -> Result<Command<'_>, CommandError<'_>> {
         let guest = argument.ok_or(CommandError::MissingGuest(name))?;
         return Ok(Command::Type(guest, behind(line, guest)));
     }
-    if name == "merge" {
-        let command = merge(argument, &mut words)?;
+    let command = match name {
+        "merge" => Some(merge(argument, &mut words)?),
+        "balloon" => Some(Command::Balloon(mib_of(name, argument, &mut words)?)),
+        "mem" => Some(Command::Mem(mib_of(name, argument, &mut words)?)),
+        "pressure" => Some(Command::Pressure(level_of(argument, &mut words)?)),
+        _ => None,
+    };
+    if let Some(command) = command {
         return words
             .next()
             .map_or(Ok(command), |word| Err(CommandError::Surplus(word)));
@@ -124,12 +171,14 @@ pub(crate) fn parse(line: &str) -> Result<Command<'_>, CommandError<'_>> {
         "stats" => plain(Command::Stats),
         "audit" => plain(Command::Audit),
         "pages" => plain(Command::Pages),
+        "promises" => plain(Command::Promises),
         "quit" => plain(Command::Quit),
         "ept" => guest.map(Command::Ept),
         "kill" => guest.map(Command::Kill),
         "pause" => guest.map(Command::Pause),
         "resume" => guest.map(Command::Resume),
         "attach" => guest.map(Command::Attach),
+        "devices" => guest.map(Command::Devices),
         "crash" => provocation(argument).map(Command::Crash),
         _ => Err(CommandError::Unknown(name)),
     }?;
@@ -153,6 +202,35 @@ fn merge<'t>(
         Some(_) => return Err(CommandError::UnknownMerge),
     };
     Ok(Command::Merge(command))
+}
+
+/// A guest and a number of MiB behind the command's name, or nothing.
+fn mib_of<'t>(
+    name: &'t str,
+    guest: Option<&'t str>,
+    words: &mut impl Iterator<Item = &'t str>,
+) -> Result<Option<(&'t str, u64)>, CommandError<'t>> {
+    let Some(guest) = guest else { return Ok(None) };
+    let mib = words.next().and_then(|word| word.parse().ok());
+    // More than fits a machine is no number of MiB.
+    let mib = mib.filter(|mib| *mib <= MIB_MAX);
+    Ok(Some((guest, mib.ok_or(CommandError::MissingMib(name))?)))
+}
+
+/// A guest and a level of pressure, or nothing.
+fn level_of<'t>(
+    guest: Option<&'t str>,
+    words: &mut impl Iterator<Item = &'t str>,
+) -> Result<Option<(&'t str, Option<Level>)>, CommandError<'t>> {
+    let Some(guest) = guest else { return Ok(None) };
+    let level = match words.next() {
+        Some("none") => Some(Level::None),
+        Some("some") => Some(Level::Some),
+        Some("full") => Some(Level::Full),
+        Some("auto") => None,
+        _ => return Err(CommandError::UnknownLevel),
+    };
+    Ok(Some((guest, level)))
 }
 
 /// A number of instructions in a second, with `k`, `M` or `G` behind it; or `auto`.
@@ -212,6 +290,15 @@ impl fmt::Display for CommandError<'_> {
             }
             Self::UnknownMerge => {
                 f.write_str("`merge` takes nothing, on, off, pace N (20M, say), pace auto, or why GUEST")
+            }
+            Self::MissingMib(command) => {
+                write!(
+                    f,
+                    "`{command}` takes nothing, or a guest and a number of MiB: {command} GUEST 96"
+                )
+            }
+            Self::UnknownLevel => {
+                f.write_str("`pressure` takes nothing, or a guest and none, some, full or auto")
             }
             Self::Surplus(word) => write!(f, "`{word}` is one word too many"),
         }

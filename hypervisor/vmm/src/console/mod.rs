@@ -1,6 +1,8 @@
 //! The console: what a person types, and what the script says in a person's place.
 
 mod command;
+mod cooperation;
+mod devices;
 mod editor;
 mod merging;
 mod views;
@@ -12,6 +14,7 @@ use crate::run::Hypervisor;
 use crate::stop::Stop;
 use command::{Command, HELP, parse};
 use editor::{Focus, Typed};
+use pleat_bundle::config::TypedAt;
 use pleat_types::Platform;
 
 /// Typed bytes that are looked at between two time slices.
@@ -54,10 +57,15 @@ impl<P: Platform> Hypervisor<P> {
             return;
         };
         slot.guest.has_news = true;
-        if slot.guest.board.receive(byte).is_err() {
+        let taken = match slot.guest.config.devices.typed_at {
+            TypedAt::Serial => slot.guest.board.receive(byte),
+            TypedAt::Virtio => slot.guest.board.receive_console(byte),
+        };
+        if taken.is_err() {
             // The terminal bell: the guest does not read.
             self.host.platform.console_write(b"\x07");
         }
+        self.host.serve_for_a_while(&mut slot.guest);
     }
 
     /// Typed bytes are commands again.
@@ -95,13 +103,27 @@ impl<P: Platform> Hypervisor<P> {
             }),
             Command::Merge(what) => self.merge(what),
             Command::Pages => self.send_pages(),
+            Command::Balloon(None) => self.show_balloons(),
+            Command::Balloon(Some((name, mib))) => {
+                self.with_guest(name, |hypervisor, index| hypervisor.set_balloon(index, mib));
+            }
+            Command::Mem(None) => self.show_memory(),
+            Command::Mem(Some((name, mib))) => {
+                self.with_guest(name, |hypervisor, index| hypervisor.set_memory(index, mib));
+            }
+            Command::Promises => self.show_promises(),
+            Command::Pressure(None) => self.show_pressure(),
+            Command::Pressure(Some((name, level))) => {
+                self.with_guest(name, |hypervisor, index| hypervisor.set_pressure(index, level));
+            }
+            Command::Devices(name) => self.with_guest(name, Self::show_devices),
             Command::Crash(how) => self.host.platform.provoke(how),
         }
     }
 
     fn help(&mut self) {
         for (name, argument, text) in HELP {
-            self.host.say(format_args!("  {name:<7} {argument:<6} {text}"));
+            self.host.say(format_args!("  {name:<8} {argument:<6} {text}"));
         }
     }
 

@@ -8,7 +8,7 @@ use core::fmt;
 use pleat_types::{Exit, FRAME_SIZE, LARGE_FRAMES, PageSize, Platform};
 
 /// A number of frames, as a size for people.
-struct Size(u64);
+pub(super) struct Size(pub(super) u64);
 
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -37,13 +37,13 @@ impl<P: Platform> Hypervisor<P> {
         for slot in self.slots.iter() {
             let guest = &slot.guest;
             let counters = guest.memory.counters();
-            promised += guest.ram.frames();
+            promised += guest.frames();
             backed += counters.owned_frames();
             self.host.say(format_args!(
                 "{:<16} {:<9} {} {} {} {:>8} {:>9} {:>6}  {}",
                 guest.config.name,
                 guest.activity(),
-                Size(guest.ram.frames()),
+                Size(guest.frames()),
                 Size(counters.owned_frames()),
                 Size(counters.table_frames()),
                 guest.memory.faults().iter().sum::<u64>(),
@@ -64,7 +64,7 @@ impl<P: Platform> Hypervisor<P> {
     pub(super) fn show_stats(&mut self) {
         let counts = *self.host.frames.counts();
         let alive = self.guests().filter(|guest| !guest.has_ended());
-        let promised: u64 = alive.map(|guest| guest.ram.frames()).sum();
+        let promised: u64 = alive.map(|guest| guest.frames()).sum();
         self.host.say(format_args!(
             "host memory: {} in {} frames, state {}",
             Size(counts.total),
@@ -113,7 +113,7 @@ impl<P: Platform> Hypervisor<P> {
         let Some(slot) = self.slots.get(index) else { return };
         let guest = &slot.guest;
         let counters = guest.memory.counters();
-        let promised = guest.ram.frames();
+        let promised = guest.frames();
         self.host.say(format_args!(
             "guest `{}`: {} promised, {} backed",
             guest.config.name,

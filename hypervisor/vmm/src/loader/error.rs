@@ -6,6 +6,7 @@ use crate::memory::MemoryError;
 use core::fmt;
 use pleat_bundle::BundleError;
 use pleat_bundle::elf::ElfError;
+use pleat_overcommit::promise::{Refusal, TermsError};
 
 /// Why a guest could not be loaded. The first group is the fault of whoever described it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -14,6 +15,8 @@ pub(crate) enum LoadError {
     KernelImage(BundleError),
     /// The bundle's section with its initial RAM disk is missing or damaged.
     InitramfsImage(BundleError),
+    /// The bundle's section with the base image of its disk is missing or damaged.
+    DiskImage(BundleError),
     /// The kernel is of no kind that we load.
     UnknownKernel,
     /// The kernel is a damaged ELF file.
@@ -39,6 +42,10 @@ pub(crate) enum LoadError {
         /// What is allowed.
         longest: usize,
     },
+    /// What it is to be entitled to cannot be.
+    Terms(TermsError),
+    /// Its reservation does not fit beside those of others.
+    Refused(Refusal),
     /// The host has no memory for it.
     HostShort,
     /// A mistake of ours: where.
@@ -65,6 +72,12 @@ impl fmt::Display for LoadError {
                 write!(
                     f,
                     "the bundle's section with its initramfs is unusable: {error:?}"
+                )
+            }
+            Self::DiskImage(error) => {
+                write!(
+                    f,
+                    "the bundle's section with the image of its disk is unusable: {error:?}"
                 )
             }
             Self::UnknownKernel => f.write_str("kernel is neither an ELF with a PVH note nor a bzImage"),
@@ -94,6 +107,8 @@ impl fmt::Display for LoadError {
                 )
             }
             Self::CommandLineTooLong { longest } => write!(f, "command line is longer than {longest} bytes"),
+            Self::Terms(error) => error.fmt(f),
+            Self::Refused(refusal) => refusal.fmt(f),
             Self::HostShort => f.write_str("the host has too little free memory to load it"),
             Self::Bug(place) => write!(f, "a bug of Pleat: {place}"),
         }

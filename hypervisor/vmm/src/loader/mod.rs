@@ -97,7 +97,7 @@ impl<P: Platform> Host<P> {
             .unwrap_or(0);
         for segment in file.loads() {
             let (start, bytes) = (Gpa::new(segment.physical_address), segment.memory_bytes);
-            if !guest.ram.contains(start, bytes) {
+            if !guest.space.ram.contains(start, bytes) {
                 return Err(LoadError::MemoryTooSmall { needed: end });
             }
             check_place(segment.physical_address, segment.physical_end())?;
@@ -115,7 +115,7 @@ impl<P: Platform> Host<P> {
         Ok(Kernel {
             entry,
             end,
-            initramfs_last: guest.ram.low_end().saturating_sub(1),
+            initramfs_last: guest.space.ram.low_end().saturating_sub(1),
             setup: None,
         })
     }
@@ -138,7 +138,7 @@ impl<P: Platform> Host<P> {
     ) -> Result<Kernel, LoadError> {
         let start = Gpa::new(header.load_address);
         let end = header.load_address + header.init_bytes;
-        if !guest.ram.contains(start, header.init_bytes) {
+        if !guest.space.ram.contains(start, header.init_bytes) {
             return Err(LoadError::MemoryTooSmall { needed: end });
         }
         let longest = usize::try_from(header.command_line_max).unwrap_or(usize::MAX);
@@ -170,7 +170,11 @@ impl<P: Platform> Host<P> {
         kernel: &Kernel,
     ) -> Result<Initramfs, LoadError> {
         let page = FRAME_SIZE as u64;
-        let top = guest.ram.low_end().min(kernel.initramfs_last.saturating_add(1));
+        let top = guest
+            .space
+            .ram
+            .low_end()
+            .min(kernel.initramfs_last.saturating_add(1));
         let start = top.saturating_sub(image.bytes) / page * page;
         if start < kernel.end.max(HIGH_START) {
             let needed =
@@ -200,12 +204,12 @@ impl<P: Platform> Host<P> {
                 longest: COMMAND_LINE_MAX,
             });
         }
-        if !guest.ram.contains(Gpa::new(0), HIGH_START) {
+        if !guest.space.ram.contains(Gpa::new(0), HIGH_START) {
             return Err(LoadError::MemoryTooSmall { needed: HIGH_START });
         }
         let page = match &kernel.setup {
-            Some(header) => parameters::linux_page(header, &guest.ram, initramfs),
-            None => parameters::pvh_page(&guest.ram, initramfs),
+            Some(header) => parameters::linux_page(header, &guest.space.ram, initramfs),
+            None => parameters::pvh_page(&guest.space.ram, initramfs),
         };
         self.copy_in(&mut guest.memory, PARAMETERS, &page)?;
         // Never touched memory follows: the final zero.

@@ -57,7 +57,8 @@ impl<P: Platform> Host<P> {
         Ok(())
     }
 
-    fn writable_frame(&mut self, memory: &mut GuestMemory, at: Gpa) -> Result<Hfn, MemoryError> {
+    /// The frame of a page that can be written, after what it takes.
+    pub(super) fn writable_frame(&mut self, memory: &mut GuestMemory, at: Gpa) -> Result<Hfn, MemoryError> {
         if let Page::Unique(frame) = self.lookup(memory, at.gfn())?.page {
             return Ok(frame);
         }

@@ -5,6 +5,7 @@
 
 mod copy;
 mod end;
+mod give;
 mod huge;
 mod kinds;
 mod look;
@@ -15,7 +16,7 @@ mod tables;
 
 pub(crate) use crate::frames::{FixedTables, Tables};
 use crate::host::Host;
-use crate::loader::layout::{HOLE_END, HOLE_START, Ram};
+use crate::space::Space;
 use huge::Unfinished;
 pub(crate) use kinds::{Broken, FAULT_NAMES, Fault, MemoryError};
 use kinds::{FaultKind, Need as _};
@@ -50,13 +51,13 @@ pub(crate) struct GuestMemory {
 
 impl GuestMemory {
     /// No memory yet.
-    pub(crate) const fn new(guest: GuestId, pages: Pages, ram: &Ram) -> Self {
+    pub(crate) fn new(guest: GuestId, pages: Pages, space: &Space) -> Self {
         Self {
             guest,
             life: Life::Gone,
             pages,
             unfinished: None,
-            look: Look::new(ram.end()),
+            look: Look::new(space.end()),
             faults: [0; FAULT_NAMES.len()],
         }
     }
@@ -120,8 +121,8 @@ impl GuestMemory {
 }
 
 impl<P: Platform> Host<P> {
-    /// Tables that promise this RAM, and keep the range for devices in memory apart.
-    pub(crate) fn promise(&mut self, memory: &mut GuestMemory, ram: &Ram) -> Result<(), MemoryError> {
+    /// Tables that promise this guest's RAM, and keep the ranges of devices apart.
+    pub(crate) fn promise(&mut self, memory: &mut GuestMemory, space: &Space) -> Result<(), MemoryError> {
         let zero = self.frames.zero();
         let mut tables = Tables {
             memory: self.platform.memory(),
@@ -131,15 +132,17 @@ impl<P: Platform> Host<P> {
         };
         let stage2 = Stage2::new(&mut tables, zero, ProcessorSet::one(THE_PROCESSOR))?;
         memory.life = Life::Live(stage2);
-        memory.look = Look::new(ram.end());
+        memory.look = Look::new(space.end());
         let Life::Live(stage2) = &mut memory.life else {
             return Ok(());
         };
-        for (first, count) in ram.frame_ranges() {
+        let msix = space.msix.map(|page| (page, 1));
+        for (first, count) in space.ram.frame_ranges().chain(msix) {
             stage2.promise(&mut tables, first, count)?;
         }
-        let (first, end) = (Gpa::new(HOLE_START).gfn(), Gpa::new(HOLE_END).gfn());
-        stage2.mark_device(&mut tables, first, end.get() - first.get())?;
+        for pages in [space.hole(), space.disk] {
+            stage2.mark_device(&mut tables, pages.first, pages.count)?;
+        }
         Ok(())
     }
 

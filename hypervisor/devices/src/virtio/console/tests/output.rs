@@ -1,8 +1,8 @@
 //! What the guest writes to either port: all of it, once, and so much at a time.
 
 use super::{
-    CHAINS_MAX, CONSOLE_RECEIVE, CONSOLE_TRANSMIT, FromGuest, Gpa, INCOMING, Machine, OUTGOING,
-    PORT_OPEN, PRESSURE_TRANSMIT, RAM_BYTES, Step, TAKEN_MAX, ToGuest, Trouble, Vec, vec,
+    CHAINS_MAX, CONSOLE_RECEIVE, CONSOLE_TRANSMIT, FromGuest, Gpa, INCOMING, Machine, OUTGOING, PORT_OPEN,
+    PRESSURE_TRANSMIT, RAM_BYTES, Step, TAKEN_MAX, ToGuest, Trouble, Vec, vec,
 };
 use crate::virtio::testing::RawDescriptor;
 

@@ -1,0 +1,254 @@
+//! The commands about what guests are promised, asked for and told.
+
+use super::views::Size;
+use crate::guest::Guest;
+use crate::run::Hypervisor;
+use core::fmt;
+use pleat_devices::virtio::Pace;
+use pleat_overcommit::promise::Level;
+use pleat_types::{FRAME_SIZE, Platform};
+
+const FRAMES_PER_MIB: u64 = (1 << 20) / FRAME_SIZE as u64;
+/// What virtio-mem plugs at once, in MiB.
+const BLOCK_MIB: u64 = 2;
+
+/// A size that a guest says of itself, or that it says nothing.
+struct Claim(Option<u64>);
+
+impl fmt::Display for Claim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(bytes) => Size(bytes / FRAME_SIZE as u64).fmt(f),
+            None => f.write_str("         -"),
+        }
+    }
+}
+
+impl Guest {
+    /// How it follows its balloon's target, for people.
+    pub(crate) fn pace_name(&self) -> &'static str {
+        match self.cooperation.pace {
+            _ if self.board.balloon().is_none() => "no balloon",
+            Pace::Absent => "no driver",
+            Pace::Settled => "settled",
+            Pace::Moving => "moving",
+            Pace::Stuck { .. } => "stuck",
+        }
+    }
+}
+
+impl<P: Platform> Hypervisor<P> {
+    pub(super) fn show_balloons(&mut self) {
+        self.host.say(format_args!(
+            "{:<16} {:>10} {:>10} {:>10} {:<12} {:<10} {:>10} {:>10} {:>10}",
+            "guest", "memory", "balloon", "target", "why", "driver", "free", "available", "cache"
+        ));
+        for slot in self.slots.iter() {
+            let guest = &slot.guest;
+            let said = guest.statistics().copied();
+            let claim = |bytes: Option<Option<u64>>| Claim(bytes.flatten());
+            self.host.say(format_args!(
+                "{:<16} {} {} {} {:<12} {:<10} {} {} {}",
+                guest.config.name,
+                Size(guest.frames()),
+                Size(guest.memory.counters().ballooned),
+                Size(guest.cooperation.told.frames),
+                guest.cooperation.told.reason.name(),
+                guest.pace_name(),
+                claim(said.map(|said| said.free)),
+                claim(said.map(|said| said.available)),
+                claim(said.map(|said| said.disk_caches)),
+            ));
+        }
+        self.host.say(format_args!(
+            "free, available and cache are what guests say of themselves"
+        ));
+    }
+
+    /// Leaves a guest so many MiB of its memory.
+    pub(super) fn set_balloon(&mut self, index: usize, mib: u64) {
+        let Some(slot) = self.slots.get_mut(index) else {
+            return;
+        };
+        let guest = &mut slot.guest;
+        let name = guest.config.name;
+        if guest.board.balloon().is_none() {
+            self.host.say(format_args!("guest `{name}` has no balloon"));
+            return;
+        }
+        let frames = mib.saturating_mul(FRAMES_PER_MIB);
+        let reservation = guest.cooperation.terms.map_or(0, |terms| terms.reservation());
+        if frames > guest.frames() || frames < reservation {
+            self.host.say(format_args!(
+                "guest `{name}` can be left from {} MiB (its reservation) to {} MiB (its memory)",
+                reservation.div_ceil(FRAMES_PER_MIB),
+                guest.frames() / FRAMES_PER_MIB
+            ));
+            return;
+        }
+        guest.cooperation.operator = guest.frames() - frames;
+        self.host.say(format_args!(
+            "guest `{name}` is to do with {mib} MiB: {} in its balloon",
+            Size(guest.cooperation.operator)
+        ));
+        self.reconsider();
+    }
+
+    pub(super) fn show_memory(&mut self) {
+        self.host.say(format_args!(
+            "{:<16} {:>10} {:>10} {:>10} {:>10} {:>9}",
+            "guest", "began with", "plugged", "asked for", "at most", "requests"
+        ));
+        for slot in self.slots.iter() {
+            let guest = &slot.guest;
+            let frames = |bytes: u64| Size(bytes / FRAME_SIZE as u64);
+            let mem = guest.board.mem();
+            self.host.say(format_args!(
+                "{:<16} {} {} {} {} {:>9}",
+                guest.config.name,
+                Size(guest.space.ram.frames()),
+                Size(guest.plugged_frames()),
+                frames(mem.map_or(0, |mem| mem.requested_bytes())),
+                Size(guest.space.ram.frames() + guest.space.pluggable.count),
+                mem.map_or(0, |mem| mem.requests()),
+            ));
+        }
+    }
+
+    /// Asks a guest to grow or shrink to so many MiB.
+    pub(super) fn set_memory(&mut self, index: usize, mib: u64) {
+        let Some(slot) = self.slots.get_mut(index) else {
+            return;
+        };
+        let guest = &mut slot.guest;
+        let name = guest.config.name;
+        let (least, room) = (guest.space.ram.frames(), guest.space.pluggable.count);
+        if room == 0 {
+            self.host.say(format_args!(
+                "guest `{name}` cannot grow: give it a `max_memory` in the guests file"
+            ));
+            return;
+        }
+        let frames = mib.saturating_mul(FRAMES_PER_MIB);
+        let beyond = frames.checked_sub(least).filter(|beyond| *beyond <= room);
+        let Some(beyond) = beyond.filter(|beyond| beyond.is_multiple_of(BLOCK_MIB * FRAMES_PER_MIB)) else {
+            self.host.say(format_args!(
+                "guest `{name}` can have from {} to {} MiB, in steps of {BLOCK_MIB} MiB",
+                least / FRAMES_PER_MIB,
+                (least + room) / FRAMES_PER_MIB
+            ));
+            return;
+        };
+        guest.board.set_requested_memory(beyond * FRAME_SIZE as u64);
+        self.host.serve_for_a_while(guest);
+        let record = self.host.record("mem").text("guest", name);
+        record.number("requested", beyond).end();
+        self.host
+            .say(format_args!("guest `{name}` is asked to have {mib} MiB"));
+        self.reconsider();
+    }
+
+    pub(super) fn show_promises(&mut self) {
+        self.host.say(format_args!(
+            "{:<16} {:>10} {:>11} {:>10} {:>10} {:>6} {:>8} {:>5} {:>10} {:>12}",
+            "guest",
+            "memory",
+            "reservation",
+            "limit",
+            "has",
+            "shares",
+            "priority",
+            "tax",
+            "cache-soft",
+            "cache-strict"
+        ));
+        for slot in self.slots.iter() {
+            let guest = &slot.guest;
+            let Some(terms) = guest.cooperation.terms else {
+                continue;
+            };
+            let terms = terms.resized(guest.frames()).unwrap_or(terms);
+            let configured = &guest.config.terms;
+            self.host.say(format_args!(
+                "{:<16} {}  {} {} {} {:>6} {:>8} {:>3} % {:>8} % {:>10} %",
+                guest.config.name,
+                Size(guest.frames()),
+                Size(terms.reservation()),
+                Size(terms.limit()),
+                Size(guest.memory.counters().owned_frames()),
+                terms.shares(),
+                terms.priority(),
+                terms.idle_tax_percent(),
+                configured.cache_soft_percent,
+                configured.cache_strict_percent,
+            ));
+        }
+        let (reserved, all) = (self.book.reserved(), self.book.for_guests());
+        self.host.say(format_args!(
+            "reserved: {} of {} for guests, what reservations cost included",
+            Size(reserved),
+            Size(all)
+        ));
+    }
+
+    pub(super) fn show_pressure(&mut self) {
+        let counts = *self.host.frames.counts();
+        let thresholds = self.host.thresholds;
+        self.host.say(format_args!(
+            "host: {} of {} free, state {} (soft below {} %, hard {} %, low {} %)",
+            Size(counts.free),
+            Size(counts.total),
+            self.host.state.name(),
+            thresholds.soft_below_percent,
+            thresholds.hard_below_percent,
+            thresholds.low_below_percent
+        ));
+        self.host.say(format_args!(
+            "{:<16} {:<5} {:>10} {:<9} {:>6} {:>10}  agent",
+            "guest", "level", "asked for", "port", "gave", "says"
+        ));
+        for slot in self.slots.iter() {
+            let guest = &slot.guest;
+            let asks = &guest.cooperation;
+            let port = match guest.board.console() {
+                None => "none",
+                Some(console) if console.listens() => "open",
+                Some(_) => "closed",
+            };
+            let by = if asks.gauge.forced().is_some() {
+                " (set by you)"
+            } else {
+                ""
+            };
+            self.host.say(format_args!(
+                "{:<16} {:<5} {} {:<9} {:>6} {}  {}{by}",
+                guest.config.name,
+                asks.gauge.level().name(),
+                Size(asks.wanted),
+                port,
+                asks.collections,
+                Size(asks.collected_kib / (FRAME_SIZE as u64 / 1024)),
+                core::str::from_utf8(&asks.agent).unwrap_or(""),
+            ));
+        }
+    }
+
+    /// Tells a guest of so much pressure, whatever there is; or of what there is again.
+    pub(super) fn set_pressure(&mut self, index: usize, level: Option<Level>) {
+        let Some(slot) = self.slots.get_mut(index) else {
+            return;
+        };
+        slot.guest.cooperation.gauge.force(level);
+        let name = slot.guest.config.name;
+        match level {
+            Some(level) => self.host.say(format_args!(
+                "guest `{name}` is told of pressure {}, whatever there is",
+                level.name()
+            )),
+            None => self.host.say(format_args!(
+                "guest `{name}` is told of the pressure that there is"
+            )),
+        }
+        self.reconsider();
+    }
+}

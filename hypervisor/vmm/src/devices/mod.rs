@@ -1,0 +1,107 @@
+//! The virtio devices of a guest at work: when they are served, and what they find outside of themselves.
+//!
+//! A guest notifies a device by an OUT. The device then works at once, in the guest's own time, one bounded step after
+//! the other; between two steps the instruction is tried again, so that time slices end where they should. If the host
+//! has no frame for a step the guest waits, and the same instruction goes on later. What happens to a guest without its
+//! doing (a new balloon target, typed bytes, a message) is served from the run loop.
+
+mod disk;
+mod hands;
+mod random;
+
+pub(crate) use disk::Disk;
+pub(crate) use random::Random;
+
+use crate::guest::Guest;
+use crate::host::Host;
+use crate::space::Space;
+use arrayvec::ArrayVec;
+use hands::GuestHands;
+use pleat_bundle::config::GuestConfig;
+
+use pleat_devices::virtio::{BalloonSetup, DeviceSet, MemSetup, Served};
+use pleat_types::Platform;
+
+/// Bytes that a guest can print in one step of its console.
+const PRINTED_MAX: usize = 4096;
+/// Bytes of a guest's words about pressure in one step.
+const HEARD_MAX: usize = 512;
+/// Steps of devices between two time slices, for one guest: what is beyond goes on later.
+const STEPS_AT_ONCE: usize = 8;
+/// Bytes of a sector.
+const SECTOR: u64 = 512;
+
+/// What came of a step.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub(crate) enum Work {
+    /// There is nothing more to do.
+    Done,
+    /// There is.
+    More,
+    /// There is, but no host frame is free for it.
+    HostShort,
+    /// A mistake of ours: where.
+    Bug(&'static str),
+}
+
+/// The devices that a configuration asks for.
+pub(crate) fn devices_of(config: &GuestConfig<'_>, space: &Space) -> DeviceSet {
+    let devices = &config.devices;
+    DeviceSet {
+        balloon: devices.balloon.map(|balloon| BalloonSetup {
+            deflates_on_oom: balloon.deflates_on_oom,
+            has_reporting: balloon.has_reporting,
+        }),
+        mem: (space.pluggable.count > 0).then_some(MemSetup {
+            first: space.pluggable.first,
+            frames: space.pluggable.count,
+        }),
+        has_console: devices.has_console,
+        disk_sectors: devices.disk.map(|disk| disk.bytes / SECTOR),
+        has_random: devices.has_random,
+    }
+}
+
+impl<P: Platform> Host<P> {
+    /// One step of what a guest's devices have to do.
+    pub(crate) fn serve_once(&mut self, guest: &mut Guest) -> Work {
+        let (mut printed, mut heard) = (ArrayVec::new(), ArrayVec::new());
+        let Guest {
+            board,
+            memory,
+            disk,
+            space,
+            ..
+        } = guest;
+        let mut hands = GuestHands::new(self, memory, disk, space, &mut printed, &mut heard);
+        let served = board.serve(&mut hands);
+        let bug = hands.bug;
+        guest.has_news = true;
+        self.print(guest, &printed);
+        self.hear(guest, &heard);
+        match (bug, served) {
+            (Some(place), _) => Work::Bug(place),
+            (None, Served::Idle) => Work::Done,
+            (None, Served::More) => Work::More,
+            (None, Served::Stalled) => Work::HostShort,
+        }
+    }
+
+    /// Serves a guest's devices for a while, from outside of its time.
+    pub(crate) fn serve_for_a_while(&mut self, guest: &mut Guest) {
+        for _ in 0..STEPS_AT_ONCE {
+            if !guest.board.has_device_work() {
+                return;
+            }
+            match self.serve_once(guest) {
+                Work::More => {}
+                Work::Done | Work::HostShort => return,
+                Work::Bug(place) => {
+                    self.fail(format_args!("guest `{}`: a device: {place}", guest.config.name));
+                    return;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Pages that a guest gives away by itself, and pages that it gets beyond what it began with.
+
+use super::{GuestMemory, MemoryError};
+use crate::host::Host;
+use pleat_stage2::Absent;
+use pleat_types::{Gfn, Gpa, Platform};
+
+impl<P: Platform> Host<P> {
+    /// Takes what backs these pages; each becomes `to`. One flush for all of them. Pages that are no RAM are left alone,
+    /// and so is a part of a large page if there is no frame for the table that it would take: the guest keeps it
+    /// backed, and nothing is wrong.
+    pub(crate) fn discard(
+        &mut self,
+        memory: &mut GuestMemory,
+        pages: &[Gfn],
+        to: Absent,
+    ) -> Result<(), MemoryError> {
+        let discarded =
+            self.with_relief_tables(memory, |stage2, tables| stage2.discard(tables, pages, to))??;
+        self.settle(discarded.pending);
+        Ok(())
+    }
+
+    /// The same for a range, of which some may be taken before memory for a table runs out.
+    pub(crate) fn discard_range(
+        &mut self,
+        memory: &mut GuestMemory,
+        first: Gfn,
+        count: u64,
+        to: Absent,
+    ) -> Result<(), MemoryError> {
+        let end = first.get().saturating_add(count);
+        let mut at = first;
+        while at.get() < end {
+            let left = end - at.get();
+            let piece = self.with_relief_tables(memory, |stage2, tables| {
+                stage2.discard_range(tables, at, left, to)
+            })??;
+            self.settle(piece.pending);
+            at = piece.next;
+        }
+        Ok(())
+    }
+
+    /// Pages of the balloon become untouched.
+    pub(crate) fn deflate_pages(
+        &mut self,
+        memory: &mut GuestMemory,
+        pages: &[Gfn],
+    ) -> Result<(), MemoryError> {
+        let deflated = self.with_relief_tables(memory, |stage2, tables| stage2.deflate(tables, pages))??;
+        self.settle(deflated.pending);
+        Ok(())
+    }
+
+    /// Makes RAM of pages that were none.
+    pub(crate) fn plug(
+        &mut self,
+        memory: &mut GuestMemory,
+        first: Gfn,
+        count: u64,
+    ) -> Result<(), MemoryError> {
+        Ok(self.with_tables(memory, |stage2, tables| stage2.promise(tables, first, count))??)
+    }
+
+    /// A page of a disk is about to be mapped.
+    pub(crate) fn admit_disk_page(&mut self, memory: &mut GuestMemory, gfn: Gfn) -> Result<(), MemoryError> {
+        self.with_tables(memory, |stage2, tables| {
+            stage2.reclassify(tables, gfn, Absent::Device, Absent::Untouched)
+        })??;
+        Ok(())
+    }
+
+    /// Sees to it that a page can be written.
+    pub(crate) fn make_writable(&mut self, memory: &mut GuestMemory, at: Gpa) -> Result<(), MemoryError> {
+        self.writable_frame(memory, at).map(drop)
+    }
+}
