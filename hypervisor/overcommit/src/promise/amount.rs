@@ -25,3 +25,9 @@ pub(super) fn percent_of(percent: u64, frames: u64) -> u64 {
     let part = u128::from(frames) * u128::from(percent) / 100;
     u64::try_from(part).unwrap_or(u64::MAX)
 }
+
+/// So many percent of these frames, rounded up.
+pub(super) fn percent_up(percent: u64, frames: u64) -> u64 {
+    let part = (u128::from(frames) * u128::from(percent)).div_ceil(100);
+    u64::try_from(part).unwrap_or(u64::MAX)
+}

@@ -17,6 +17,7 @@
 
 mod admission;
 mod amount;
+mod bounds;
 pub mod cache;
 mod entitlement;
 mod host_state;
@@ -30,10 +31,10 @@ mod view;
 
 pub use admission::{Book, MAX_GUESTS, Refusal, admit, overhead};
 pub use amount::Amount;
+pub use bounds::{cushion, survival};
 pub use entitlement::FundingRate;
 pub use host_state::{HostState, Thresholds};
 pub use pressure::{Clock, Grace, HOLD_MS, Level, Notice, PressureGauge};
-pub use seat::{cushion, survival};
 pub use targets::plan;
 pub use terms::{IDLE_TAX_MAX_PERCENT, PROMISED_MAX, Place, Terms, TermsError, Wishes};
 pub use view::{Asked, Claims, GuestView, Health, HostView, Reason, Target};

@@ -6,14 +6,17 @@
 //!
 //! 1. *Firm*: the operator's target (a floor, at once), what is beyond the limit, cache beyond the strict limit.
 //! 2. *Relief*, except in the low state: a guest that says that it has next to nothing left gets back from its
-//!    balloon: what the host has to spare; then what guests give that pay less for a frame than it does; then, if all
-//!    of those say that they have nothing to give, a part of what is free even so. The host may get to the low state
-//!    by that, where nobody is spared for what it says: this is why no guest can keep what others are entitled to by
-//!    saying that it needs it.
+//!    balloon: what the host has to spare; then what others say that they have available (so computation goes before
+//!    the cache of others), and what guests give that say nothing and pay clearly less for a frame than it does; then, if
+//!    guests that pay less say that they have nothing to give, a part of what is free even so. The host may get to
+//!    the low state by that, where nobody is spared for what it says: this is why no guest can keep what others are
+//!    entitled to by saying that it needs it. Then a guest that says nothing and has touched all that it has gets
+//!    back what guests give that pay clearly less.
 //! 3. *Shortage*, in the states below high: cache beyond the soft limits; then whatever guests have, from who
 //!    pays least ([`FundingRate`](super::FundingRate)). As much as brings the host back to high (in the hard state
-//!    the hysteresis once more, in the low state twice more), counting what has been asked for and is still to come. A
-//!    balloon that is stuck or absent is not counted on: its guest's part is asked of others.
+//!    the hysteresis once more, in the low state twice more), counting what has been asked for and is still to come (in
+//!    the hard state half of it, in the low state nothing). A balloon that is stuck or absent is not counted on: its
+//!    guest's part is asked of others. In the low state a guest in need is asked last.
 //! 4. *Return*, in the high state: half of what is free beyond the bound and a margin goes back in each period, first
 //!    to who pays most. In between nothing happens, so that a target does not go up and down.
 //!
@@ -25,10 +28,10 @@
 //! state; until then others are asked for what they say themselves that they can spare; after that by shares alone.
 
 use super::admission::MAX_GUESTS;
-use super::amount::percent_of;
+use super::amount::{percent_of, percent_up};
 use super::entitlement::FundingRate;
 use super::host_state::HostState;
-use super::seat::{Asking, Seat, percent_up};
+use super::seat::{Asking, Seat};
 use super::view::{GuestView, HostView, Target};
 use arrayvec::ArrayVec;
 
@@ -80,25 +83,31 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// Guests in need, who pays most first.
+    /// Guests in need, who pays most first; then those who say nothing and pay more than others.
     fn relieve(&mut self) {
-        let mut left: ArrayVec<usize, MAX_GUESTS> = ArrayVec::new();
-        left.extend((0..self.seats.len()).filter(|at| self.seats[*at].in_need_of() > 0));
-        left.sort_unstable_by(|a, b| {
+        for at in self.by_rate(|seat| seat.need() > 0) {
+            let need = self.seats[at].need();
+            let left = self.host.free.saturating_sub(self.given);
+            let spare = left.saturating_sub(self.line);
+            self.give_back(at, need.min(spare));
+            let rest = self.collect_for(at, need.saturating_sub(spare), |seat| seat.speaks());
+            self.give_in_advance(at, rest);
+        }
+        for at in self.by_rate(|seat| seat.wish() > 0) {
+            let wish = self.seats[at].wish();
+            self.collect_for(at, wish, |_| false);
+        }
+    }
+
+    /// Such guests, who pays most first.
+    fn by_rate(&self, filter: impl Fn(&Seat<'_>) -> bool) -> ArrayVec<usize, MAX_GUESTS> {
+        let mut places: ArrayVec<usize, MAX_GUESTS> = ArrayVec::new();
+        places.extend((0..self.seats.len()).filter(|at| filter(&self.seats[*at])));
+        places.sort_unstable_by(|a, b| {
             let by_rate = self.seats[*b].busy_rate().cmp(&self.seats[*a].busy_rate());
             by_rate.then(a.cmp(b))
         });
-        for at in left {
-            let wish = self.seats[at].in_need_of();
-            let spare = self
-                .host
-                .free
-                .saturating_sub(self.line)
-                .saturating_sub(self.given);
-            self.give_back(at, wish.min(spare));
-            let rest = self.collect_for(at, wish.saturating_sub(spare));
-            self.give_in_advance(at, rest);
-        }
+        places
     }
 
     fn give_back(&mut self, at: usize, frames: u64) {
@@ -108,18 +117,17 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// Gives what guests can give that pay less than this one; says how much is still wanting.
-    fn collect_for(&mut self, at: usize, wish: u64) -> u64 {
+    /// Gives what guests can give that pay less than this one, or that give anyway; says how much is still wanting.
+    fn collect_for(&mut self, at: usize, wish: u64, gives_anyway: fn(&Seat<'_>) -> bool) -> u64 {
         let mut wish = wish;
         let piece = (wish / PIECES).max(QUANTUM);
         while wish > 0 {
             let receiver = self.seats[at].busy_rate();
-            let Some(giver) = self.cheapest(Asking::Memory) else {
+            let gives = |seat: &Seat<'_>| gives_anyway(seat) || seat.rate().is_clearly_below(&receiver);
+            let able = (0..self.seats.len()).filter(|other| *other != at && gives(&self.seats[*other]));
+            let Some(giver) = self.cheapest(able, Asking::Memory) else {
                 break;
             };
-            if giver == at || !self.seats[giver].rate().is_clearly_below(&receiver) {
-                break;
-            }
             let gain = self.seats[giver].ask(piece.min(wish), Asking::Memory);
             self.give_back(at, gain);
             wish -= gain;
@@ -142,9 +150,9 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// Who pays least among those who can be asked; among equals the lowest priority, then the first.
-    fn cheapest(&self, asking: Asking) -> Option<usize> {
-        let able = (0..self.seats.len()).filter(|at| self.seats[*at].can_give(asking));
+    /// Who pays least among those of these who can be asked; among equals the lowest priority, then the first.
+    fn cheapest(&self, among: impl Iterator<Item = usize>, asking: Asking) -> Option<usize> {
+        let able = among.filter(|at| self.seats[*at].can_give(asking));
         let key = |at: &usize| -> (FundingRate, u8) { (self.seats[*at].rate(), self.seats[*at].priority()) };
         able.min_by_key(key)
     }
@@ -157,9 +165,14 @@ impl<'a> Round<'a> {
             HostState::Low => self.margin.saturating_mul(2),
         };
         let goal = self.line.saturating_add(ahead).saturating_add(self.given);
-        let pending = self.seats.iter().map(Seat::pending);
-        let expected = pending.fold(self.host.free, u64::saturating_add);
-        let needed = goal.saturating_sub(expected);
+        let pending = self.seats.iter().map(Seat::pending).fold(0, u64::saturating_add);
+        // The shorter memory is, the less can be left to guests that take their time.
+        let counted = match self.host.state {
+            HostState::High | HostState::Soft => pending,
+            HostState::Hard => pending / 2,
+            HostState::Low => 0,
+        };
+        let needed = goal.saturating_sub(self.host.free.saturating_add(counted));
         let needed = self.ask(needed, Asking::Cache);
         self.ask(needed, Asking::Memory);
     }
@@ -170,7 +183,10 @@ impl<'a> Round<'a> {
         let mut needed = needed;
         let piece = (needed / PIECES).max(QUANTUM);
         while needed > 0 {
-            let Some(at) = self.cheapest(asking) else { break };
+            let able = (0..self.seats.len()).filter(|at| !self.is_exempt(*at));
+            let Some(at) = self.cheapest(able, asking) else {
+                break;
+            };
             let seat = &mut self.seats[at];
             let gain = match (asking, self.host.state) {
                 // There is time to see what comes before anything else is asked for.
@@ -180,6 +196,16 @@ impl<'a> Round<'a> {
             needed -= gain;
         }
         needed
+    }
+
+    /// A guest in need (whom only the low state asks), or one with nothing to give yet but what nothing backs, is not
+    /// asked while somebody else can give and pays clearly less, even if that one has been asked for a whole step: its
+    /// next step is in the next period.
+    fn is_exempt(&self, at: usize) -> bool {
+        let seat = &self.seats[at];
+        let rate = seat.rate();
+        let gives_later = |other: &Seat<'_>| other.has_more() && other.rate().is_clearly_below(&rate);
+        (seat.is_in_need() || !seat.has_gain()) && self.seats.iter().any(gives_later)
     }
 
     /// Gives back half of what there is to spare, a piece at a time to who pays most.
@@ -192,7 +218,7 @@ impl<'a> Round<'a> {
             let able = self.seats.iter().enumerate().filter_map(|(at, seat)| {
                 let most = seat.returnable(spare).min(piece);
                 // Small change waits, but for the last of a balloon.
-                (most >= QUANTUM.min(seat.above_lowest()) && most > 0).then_some((at, most, seat.busy_rate()))
+                (most >= QUANTUM.min(seat.above_lowest()) && most > 0).then_some((at, most, seat.rate()))
             });
             // The first among equals: `max_by` would take the last.
             let Some((at, most, _)) = able.reduce(|best, next| if next.2 > best.2 { next } else { best })

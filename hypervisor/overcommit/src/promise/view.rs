@@ -51,6 +51,8 @@ pub struct GuestView {
     pub terms: Terms,
     /// Frames that would be free if it gave all of its memory: its own, not those that it shares.
     pub held: u64,
+    /// Frames of its memory that nothing backs: never touched, or reported free. The balloon's are not among them.
+    pub untouched: u64,
     /// Frames in its balloon, as the host counts them.
     pub ballooned: u64,
     /// Whether its balloon can be counted on.
