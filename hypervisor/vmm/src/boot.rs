@@ -128,8 +128,11 @@ impl<P: Platform> Hypervisor<P> {
     /// Takes over the memory, and reads the bundle's header and the configuration. Guests are loaded
     /// when the run begins.
     ///
+    /// Apart from its caller, so that the stack that a configuration takes on its way is free again when guests run.
+    ///
     /// # Errors
     /// Says what is wrong with what the machine found.
+    #[inline(never)]
     pub fn new(
         mut platform: P,
         boot: BootContext<'_>,

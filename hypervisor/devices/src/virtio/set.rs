@@ -178,6 +178,8 @@ impl VirtioSet {
     }
 }
 
+/// Apart for each kind: a chain of buffers takes some KiB of stack, and only one kind works at a time.
+#[inline(never)]
 fn step<D: Device, H: Hands, const QUEUES: usize>(
     device: &mut Option<Transport<D, QUEUES>>,
     hands: &mut H,
