@@ -71,7 +71,9 @@ impl Bounds {
         let promised = view.terms.promised();
         let ballooned = view.ballooned.min(promised);
         let claimed = view.claims.ballooned.min(promised);
-        let look = cache::look(&view.terms, view.held, &view.claims);
+        // What it has given since it said so it held then.
+        let held_then = view.held.saturating_add(ballooned.saturating_sub(claimed));
+        let look = cache::look(&view.terms, held_then, &view.claims);
         let step = match state {
             HostState::High | HostState::Soft => easy_step(promised),
             HostState::Hard | HostState::Low => urgent_step(promised),

@@ -35,7 +35,7 @@ pub struct CacheView {
     pub room: u64,
 }
 
-/// Looks at what a guest claims. `None` if it has said nothing of its cache. What is beyond a limit is never more
+/// Looks at what a guest claims, that held so much when it did. `None` if it has said nothing of its cache. What is beyond a limit is never more
 /// than what the guest holds beyond its reservation.
 #[must_use]
 pub fn look(terms: &Terms, held: u64, claims: &Claims) -> Option<CacheView> {

@@ -92,7 +92,7 @@ fn any_view() -> impl Strategy<Value = GuestView> {
     )
 }
 
-/// A guest for a world, and what it can be brought down to at least.
+/// A guest for a world, whose computation fits into what it is left with.
 fn any_guest() -> impl Strategy<Value = Guest> {
     let manner = prop_oneof![
         4 => Just(Manner::Obeys(mib(64))),
@@ -102,13 +102,19 @@ fn any_guest() -> impl Strategy<Value = Guest> {
         1 => Just(Manner::Stuck),
         1 => Just(Manner::Absent)
     ];
+    let percent = || prop_oneof![2 => Just(100_u8), 1 => 20..=100_u8];
     let amounts = (64..256_u64, 0..=100_u64, 0..=100_u64, 0..=300_u64);
-    (amounts, manner, 1..1000_u32, any::<bool>()).prop_map(|(amounts, manner, shares, reports)| {
+    let terms = (1..1000_u32, percent(), percent(), percent());
+    (amounts, terms, manner, any::<bool>()).prop_map(|(amounts, terms, manner, reports)| {
         let (promised, reservation, demand, cache) = amounts;
-        let reservation = mib(promised) * reservation / 100;
+        let (shares, limit, cache_soft_percent, cache_strict_percent) = terms;
+        let limit = mib(promised) * u64::from(limit) / 100;
         let wishes = Wishes {
-            reservation,
+            limit: Some(limit),
+            reservation: limit * reservation / 100,
             shares,
+            cache_soft_percent,
+            cache_strict_percent,
             ..wishes(mib(promised))
         };
         let mut guest = Guest::new(wishes, manner);
@@ -116,8 +122,8 @@ fn any_guest() -> impl Strategy<Value = Guest> {
         guest.cache_wish = mib(cache);
         // A guest of which nothing is known gets no less than what keeps it alive: it must live on that.
         let most = match manner {
-            Manner::Obeys(_) => mib(promised) - cushion(mib(promised)),
-            _ => survival(mib(promised)),
+            Manner::Obeys(_) => limit.saturating_sub(cushion(mib(promised))),
+            _ => survival(mib(promised)).min(limit),
         };
         guest.demand = most * demand / 100;
         guest
@@ -130,7 +136,7 @@ fn least(guest: &Guest) -> u64 {
     let wanted = (guest.demand + guest.cache_wish).min(promised);
     let kept = match guest.manner {
         Manner::Obeys(_) => guest.demand + cushion(promised),
-        Manner::Silent(_) => survival(promised),
+        Manner::Silent(_) => survival(promised).min(guest.terms.limit()),
         Manner::Lies(_) | Manner::Stuck | Manner::Absent => promised,
     };
     wanted.min(kept.max(guest.terms.reservation()))
@@ -185,7 +191,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(120))]
+    #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
     fn it_gets_to_the_high_state_when_that_is_possible_and_stays(
         guests in vec(any_guest(), 1..9),

@@ -19,14 +19,14 @@ fn ramp(world: &mut World, goals: [u64; 4], step: u64) {
     }
 }
 
-/// Four guests, each in turn with a large demand, a hundred times: the sum fits, so nobody may be killed.
+/// Four guests, each in turn with a large demand, ten times each: the sum fits, so nobody may be killed.
 fn take_turns(reports: bool, cache_wish: u64) -> World {
     let mut world = four(Manner::Obeys(mib(32)));
     for guest in &mut world.guests {
         guest.reports = reports;
         guest.cache_wish = cache_wish;
     }
-    for turn in 0..100_usize {
+    for turn in 0..40_usize {
         let mut goals = [mib(50); 4];
         goals[turn % 4] = mib(200);
         for _ in 0..60 {
