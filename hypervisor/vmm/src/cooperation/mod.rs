@@ -154,6 +154,7 @@ impl Guest {
         Some(GuestView {
             terms: terms.resized(self.frames()).unwrap_or(terms),
             held: counters.owned_frames(),
+            untouched: counters.untouched,
             ballooned: counters.ballooned,
             health: match self.cooperation.pace {
                 Pace::Absent => Health::Absent,
