@@ -351,9 +351,6 @@ impl Device for Console {
 
     fn negotiated(&mut self, features: u64) {
         self.has_ports = features & MULTIPORT != 0;
-        if !self.backlog.is_empty() {
-            self.wish(CONSOLE_RECEIVE);
-        }
     }
 
     fn reset(&mut self) {

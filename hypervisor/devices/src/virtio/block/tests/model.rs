@@ -79,6 +79,61 @@ fn collect(machine: &Machine, buffers: &Buffers) -> Vec<u8> {
         .collect()
 }
 
+/// A request that the guest has made.
+struct Made {
+    head: u16,
+    buffers: Buffers,
+    status: u8,
+    /// What it is to read.
+    back: Option<Vec<u8>>,
+}
+
+impl Wanted {
+    /// Puts the n-th request of a batch into the queue, and does to the model what it asks for.
+    fn make(&self, machine: &mut Machine, disk: &mut [u8], n: usize, seed: u8) -> Made {
+        let buffers = self.buffers(FIRST_PLACE + n as u64 * PLACE_BYTES);
+        let mut out = Vec::new();
+        out.extend_from_slice(&self.kind.to_le_bytes());
+        out.extend_from_slice(&[0; 4]);
+        out.extend_from_slice(&self.sector.to_le_bytes());
+        if self.kind == OUT {
+            let data = pattern(seed, self.bytes);
+            out.extend_from_slice(&data);
+            if self.is_right() {
+                disk[self.range()].copy_from_slice(&data);
+            }
+        }
+        fill(machine, &buffers, &out);
+        Made {
+            head: machine.guest.add(&mut machine.hands.inner, &buffers),
+            buffers,
+            status: u8::from(!self.is_right()),
+            back: (self.is_right() && self.kind == IN).then(|| disk[self.range()].to_vec()),
+        }
+    }
+}
+
+impl Made {
+    fn check(&self, machine: &Machine, head: u16) {
+        assert_eq!(self.head, head);
+        let got = collect(machine, &self.buffers);
+        let (status, data) = got.split_last().unwrap();
+        assert_eq!(*status, self.status);
+        if let Some(back) = &self.back {
+            assert!(data == back.as_slice(), "other bytes than those of the disk");
+        }
+    }
+}
+
+/// Bytes that the requests of a kind move.
+fn moved(batches: &[Vec<Wanted>], kind: u32) -> u64 {
+    let of_it = batches
+        .iter()
+        .flatten()
+        .filter(|wanted| wanted.kind == kind && wanted.is_right());
+    of_it.map(|wanted| wanted.bytes as u64).sum()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
     #[test]
@@ -91,48 +146,23 @@ proptest! {
         let mut disk = machine.hands.inner.disk.clone();
         let mut seed = 0u8;
         for batch in &batches {
-            let mut expected = Vec::new();
+            let mut made = Vec::new();
             for (n, wanted) in batch.iter().enumerate() {
                 seed = seed.wrapping_add(31);
-                let buffers = wanted.buffers(FIRST_PLACE + n as u64 * PLACE_BYTES);
-                let mut out = Vec::new();
-                out.extend_from_slice(&wanted.kind.to_le_bytes());
-                out.extend_from_slice(&[0; 4]);
-                out.extend_from_slice(&wanted.sector.to_le_bytes());
-                let data = pattern(seed, wanted.bytes);
-                if wanted.kind == OUT {
-                    out.extend_from_slice(&data);
-                }
-                fill(&mut machine, &buffers, &out);
-                let head = machine.guest.add(&mut machine.hands.inner, &buffers);
-                if wanted.is_right() && wanted.kind == OUT {
-                    disk[wanted.range()].copy_from_slice(&data);
-                }
-                let back = (wanted.is_right() && wanted.kind == IN).then(|| disk[wanted.range()].to_vec());
-                expected.push((head, buffers, back, wanted.is_right()));
+                made.push(wanted.make(&mut machine, &mut disk, n, seed));
             }
             machine.serve_all();
             let used = machine.guest.used(&machine.hands.inner);
             prop_assert_eq!(used.len(), batch.len());
-            for ((head, buffers, back, is_right), (used, _)) in expected.iter().zip(used) {
-                prop_assert_eq!(*head, used);
-                let got = collect(&machine, buffers);
-                let (status, data) = got.split_last().unwrap();
-                prop_assert_eq!(*status, u8::from(!is_right));
-                if let Some(back) = back {
-                    prop_assert!(data == back.as_slice());
-                }
+            for (made, (head, _)) in made.iter().zip(used) {
+                made.check(&machine, head);
             }
         }
         prop_assert!(machine.hands.inner.disk == disk);
         let block = &machine.block;
         prop_assert_eq!(block.requests(), batches.iter().flatten().count() as u64);
         prop_assert_eq!(block.sectors_read() * 512, machine.hands.disk_read);
-        let right = |kind: u32| -> u64 {
-            let of_it = batches.iter().flatten().filter(|wanted| wanted.kind == kind && wanted.is_right());
-            of_it.map(|wanted| wanted.bytes as u64).sum()
-        };
-        prop_assert_eq!(machine.hands.disk_read, right(IN));
-        prop_assert_eq!(machine.hands.disk_written, right(OUT));
+        prop_assert_eq!(machine.hands.disk_read, moved(&batches, IN));
+        prop_assert_eq!(machine.hands.disk_written, moved(&batches, OUT));
     }
 }

@@ -29,6 +29,12 @@ fn linux_sets_up_both_ports() {
     machine.serve_all();
     let added = machine.received(CONTROL_RECEIVE);
     assert_eq!(added, [message(0, PORT_ADD, 1), message(1, PORT_ADD, 1)]);
+    machine.say(0, DEVICE_READY, 1);
+    machine.serve_all();
+    assert!(
+        machine.received(CONTROL_RECEIVE).is_empty(),
+        "a port is added once"
+    );
     machine.say(0, PORT_READY, 1);
     machine.serve_all();
     let console = machine.received(CONTROL_RECEIVE);

@@ -230,7 +230,7 @@ fn the_backlog_is_bounded_and_survives_a_reset() {
     assert_eq!(machine.console.take_wishes(), 0);
     machine.console.negotiated(0);
     machine.listen(CONSOLE_RECEIVE, 100, 2);
-    machine.serve_all();
+    machine.serve_one(CONSOLE_RECEIVE);
     let first = machine.received(CONSOLE_RECEIVE);
     assert_eq!(first, [typed[..100].to_vec(), typed[100..200].to_vec()]);
     assert_eq!(machine.console.unread_bytes(), 56);

@@ -89,6 +89,23 @@ impl Model {
         self.collect(machine);
     }
 
+    /// Whole lines in their order, but for the last one, which may still come.
+    fn check_lines(&self) {
+        let mut last = 0;
+        for line in text(&self.lines).split_inclusive('\n') {
+            let number = line
+                .strip_prefix("pressure some number=")
+                .and_then(|rest| rest.strip_suffix('\n'));
+            match number.map(|number| number.parse::<u32>().unwrap()) {
+                Some(number) => {
+                    assert!(last <= number && number <= self.told, "in order");
+                    last = number;
+                }
+                None => assert!(!line.ends_with('\n'), "torn: {line}"),
+            }
+        }
+    }
+
     fn collect(&mut self, machine: &mut Machine) {
         self.got.extend(machine.received(CONSOLE_RECEIVE).concat());
         self.lines.extend(machine.received(PRESSURE_RECEIVE));
@@ -120,18 +137,7 @@ proptest! {
         let mut model = Model::default();
         for happening in &happenings {
             model.do_it(&mut machine, happening);
-            let all = text(&model.lines);
-            let mut last = 0;
-            for line in all.split_inclusive('\n') {
-                let whole = line.strip_prefix("pressure some number=").and_then(|rest| rest.strip_suffix('\n'));
-                match whole.map(|number| number.parse::<u32>().unwrap()) {
-                    Some(number) => {
-                        prop_assert!(last <= number && number <= model.told, "in order");
-                        last = number;
-                    }
-                    None => prop_assert!(!line.ends_with('\n'), "torn: {}", line),
-                }
-            }
+            model.check_lines();
             prop_assert!(model.typed.starts_with(&model.got));
         }
         // With room for all, all is there in the end.
