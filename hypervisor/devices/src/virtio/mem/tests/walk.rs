@@ -55,6 +55,18 @@ fn a_guest_grows_and_shrinks() {
 }
 
 #[test]
+fn the_state_of_many_blocks_is_that_of_all_of_them() {
+    // Each 64 of them, which are looked at together, are all the same.
+    for first in [0, 64] {
+        let mut rig = Rig::new(128);
+        assert_eq!(rig.ask(PLUG, block_at(first), 64), (ACK, 0));
+        assert_eq!(rig.ask(STATE, block_at(0), 128), (ACK, 2));
+        assert_eq!(rig.ask(STATE, block_at(first), 64), (ACK, 0));
+        assert_eq!(rig.ask(STATE, block_at(64 - first), 64), (ACK, 1));
+    }
+}
+
+#[test]
 fn unplugging_goes_block_by_block_and_two_for_each_call() {
     let mut rig = Rig::new(8);
     assert_eq!(rig.ask(PLUG, block_at(0), 8), (ACK, 0));
