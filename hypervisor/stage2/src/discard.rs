@@ -131,9 +131,12 @@ impl<M: TableMemory, F: Fn(Page) -> bool> Batch<'_, M, F> {
     #[inline(always)]
     fn run(mut self, pages: &[Gfn]) -> Result<(), Bug> {
         let mut rest = pages;
-        while let Some(gfn) = rest.first() {
+        while let Some((gfn, after)) = rest.split_first() {
             let open = match self.find(*gfn) {
-                Some(slot) if slot.level == Level::One => Some(Open::at(slot.table, *gfn)),
+                Some(slot) if slot.level == Level::One => {
+                    rest = self.within(Open::at(slot.table, *gfn), rest)?;
+                    continue;
+                }
                 Some(slot) => self.part(slot, *gfn)?,
                 None => {
                     self.done.refused += 1;
@@ -141,8 +144,8 @@ impl<M: TableMemory, F: Fn(Page) -> bool> Batch<'_, M, F> {
                 }
             };
             rest = match open {
-                Some(open) => self.within(open, rest)?,
-                None => &rest[1..],
+                Some(open) => self.within(open, after)?,
+                None => after,
             };
         }
         if self.owned > 0 {

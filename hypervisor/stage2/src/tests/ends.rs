@@ -1,10 +1,14 @@
 //! Guests that end: each step rewound, and all of what they held comes back exactly once.
 
+use std::vec::Vec;
+
 use super::memory::FakeMemory;
 use super::op::GFNS;
 use super::oracle::{self, View};
 use super::world::{Guest, World, check_owners, settle};
 use crate::flush::Retired;
+use crate::parts::Part;
+use pleat_types::Hfn;
 
 impl World {
     /// A guest dies while the others live, and another takes its place.
@@ -69,5 +73,37 @@ impl World {
         }
         assert!(self.shares.is_empty(), "lost: {:x?}", self.shares);
         assert_eq!(self.memory.live_tables(), 0);
+    }
+
+    /// What came out of a flush goes back, once.
+    pub fn take_back(&mut self, who: usize, retired: Retired) {
+        match retired {
+            Retired::Table(table) => self.memory.release(table),
+            Retired::Frame(frame) => {
+                let key = (frame.first().get(), frame.size());
+                assert!(self.guests[who].owned.remove(&key), "{key:x?} given back twice");
+            }
+            Retired::Share(share) => self.take_back_share(share.frame()),
+            Retired::Parts(parts) => {
+                let mut had = Vec::new();
+                let table = parts.drain(&mut self.memory, |_, part| had.push(part));
+                self.memory.release(table.expect("a table of pages"));
+                for part in had {
+                    let retired = match part {
+                        Part::Frame(frame) => Retired::Frame(frame),
+                        Part::Share(share) => Retired::Share(share),
+                    };
+                    self.take_back(who, retired);
+                }
+            }
+        }
+    }
+
+    pub fn take_back_share(&mut self, frame: Hfn) {
+        let left = self.shares.get_mut(&frame.get()).expect("a share too many");
+        *left -= 1;
+        if *left == 0 {
+            self.shares.remove(&frame.get());
+        }
     }
 }

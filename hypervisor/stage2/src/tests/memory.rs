@@ -24,6 +24,11 @@ impl Store {
     pub const fn table(&self) -> Hfn {
         self.table
     }
+
+    /// Whether a link was put in or taken out.
+    pub const fn is_of_link(&self) -> bool {
+        self.old & 0x7f == 7 || self.new & 0x7f == 7
+    }
 }
 
 #[derive(Default)]

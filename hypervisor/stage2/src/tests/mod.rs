@@ -2,8 +2,10 @@
 
 mod cases;
 mod codec;
+mod discarding;
 mod ends;
 mod gathering;
+mod leaving;
 mod memory;
 mod model;
 mod op;

@@ -12,7 +12,9 @@ use crate::sweep::Calm;
 use pleat_types::{Gfn, PageSize};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum State {
+pub enum State {
+    /// Promised once, a hole now.
+    Unplugged,
     Ballooned,
     Zero,
     Owned(u64),
@@ -21,8 +23,8 @@ enum State {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Cell {
-    state: State,
+pub struct Cell {
+    pub state: State,
     accessed: bool,
     dirty: bool,
     owed: u8,
@@ -41,14 +43,15 @@ pub struct Swept {
 /// Only what differs from the declared ranges is in the map, by size and first page.
 #[derive(Clone, Default)]
 pub struct Model {
-    cells: BTreeMap<(u64, PageSize), Cell>,
+    pub cells: BTreeMap<(u64, PageSize), Cell>,
     /// Pages that own their frame and were written since they were last found calm.
     pub unseen: BTreeSet<u64>,
     /// What the last sweep was to report.
     pub swept: Swept,
 }
 
-fn base(gfn: u64) -> u64 {
+/// What was declared: 0 a hole, 1 memory, 3 a device.
+pub fn base(gfn: u64) -> u64 {
     let within = |(first, count): (u64, u64)| (first..first + count).contains(&gfn);
     if PROMISED.into_iter().any(within) {
         1
@@ -59,7 +62,7 @@ fn base(gfn: u64) -> u64 {
     }
 }
 
-fn new_cell(state: State) -> Cell {
+pub fn new_cell(state: State) -> Cell {
     Cell {
         state,
         accessed: false,
@@ -69,7 +72,7 @@ fn new_cell(state: State) -> Cell {
 }
 
 impl Model {
-    fn cell(&self, gfn: u64) -> Option<((u64, PageSize), Cell)> {
+    pub fn cell(&self, gfn: u64) -> Option<((u64, PageSize), Cell)> {
         [PageSize::Small, PageSize::Large, PageSize::Huge]
             .into_iter()
             .find_map(|size| {
@@ -84,6 +87,7 @@ impl Model {
         };
         let owed = u64::from(cell.owed) << OWED_SHIFT;
         let (frame, is_writable, marks) = match cell.state {
+            State::Unplugged => return View::Absent(0),
             State::Ballooned => return View::Absent(2),
             State::Zero => (ZERO, false, SHARED),
             State::Owned(frame) => (frame, true, owed),
@@ -110,6 +114,7 @@ impl Model {
         for ((_, size), cell) in &self.cells {
             counters.untouched -= size.frames();
             let counter = match (cell.state, size) {
+                (State::Unplugged, _) => continue,
                 (State::Ballooned, _) => &mut counters.ballooned,
                 (State::Zero, _) => &mut counters.zero,
                 (State::Shared(_), _) => &mut counters.shared,
@@ -167,6 +172,9 @@ impl Model {
             Op::OweCalm(gfn) => {
                 let cell = self.owned(gfn)?;
                 cell.owed = cell.owed.max(1);
+            }
+            Op::Discard(..) | Op::Deflate(_) | Op::DiscardRange(..) | Op::Promise(..) => {
+                self.apply_leaving(op)?;
             }
             _ => self.apply_sharing(op)?,
         }
@@ -249,7 +257,7 @@ impl Model {
         Some(())
     }
 
-    fn split(&mut self, gfn: u64) -> Option<()> {
+    pub fn split(&mut self, gfn: u64) -> Option<()> {
         let (key, cell) = self.cell(gfn)?;
         let State::Owned(frame) = cell.state else {
             return None;
@@ -325,7 +333,7 @@ impl Model {
 
     fn unmap(&mut self, gfn: u64, size: PageSize, to: Absent) -> Option<()> {
         let cell = *self.cells.get(&(gfn, size))?;
-        if matches!(cell.state, State::Ballooned | State::Frozen(_)) {
+        if matches!(cell.state, State::Unplugged | State::Ballooned | State::Frozen(_)) {
             return None;
         }
         self.cells.remove(&(gfn, size));
@@ -341,7 +349,8 @@ impl Model {
         let (key, _) = self.cell(gfn)?;
         let cell = self.cells.get_mut(&key)?;
         match (cell.state, is_write) {
-            (State::Ballooned, _) | (State::Zero | State::Frozen(_) | State::Shared(_), true) => return None,
+            (State::Unplugged | State::Ballooned, _)
+            | (State::Zero | State::Frozen(_) | State::Shared(_), true) => return None,
             _ => {}
         }
         cell.accessed = true;

@@ -1,5 +1,7 @@
 //! The operations of the tests, and the memory that they work on.
 
+use std::vec::Vec;
+
 use crate::codec::Absent;
 use pleat_types::PageSize;
 
@@ -7,7 +9,7 @@ pub const ZERO: u64 = 0x77;
 /// Four blocks of 2 MiB, and 1 GiB with something ragged before it.
 pub const PROMISED: [(u64, u64); 2] = [(0, 2048), (GIB - 700, GIB + 700)];
 pub const DEVICE: (u64, u64) = (3000, 5);
-const GIB: u64 = 1 << 18;
+pub const GIB: u64 = 1 << 18;
 /// Pages that are looked at: ends and middles of blocks, a device, a hole.
 pub const GFNS: [u64; 18] = [
     0,
@@ -79,6 +81,19 @@ pub enum Op {
     TakeAccessed(u64),
     MarkWritten(u64),
     OweCalm(u64),
+    /// These pages, in one batch.
+    Discard(Vec<u64>, Absent),
+    Deflate(Vec<u64>),
+    /// The next piece of so many pages from this one on.
+    DiscardRange(u64, u64, Absent),
+    Promise(u64, u64),
+}
+
+impl Op {
+    /// What one page asks for can make the others smaller before it is their turn.
+    pub const fn is_batch(&self) -> bool {
+        matches!(self, Self::Discard(..) | Self::DiscardRange(..))
+    }
 }
 
 /// How many epochs a write to this frame costs, as the tests' policy has it: too few and too many, too.

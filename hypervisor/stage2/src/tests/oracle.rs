@@ -1,5 +1,8 @@
 //! A walker that knows the SDM and nothing of the codec: what a processor would make of the tables.
 
+use std::collections::BTreeSet;
+use std::vec::Vec;
+
 use pleat_types::Hfn;
 
 use super::memory::{FakeMemory, TRAP};
@@ -33,6 +36,21 @@ pub fn view(memory: &FakeMemory, root: Hfn, gfn: u64) -> View {
     }
 }
 
+/// Whether a mapping is the same but for its size and what we note in it.
+pub fn is_part_of(part: View, whole: View) -> bool {
+    let resized = |view| match view {
+        View::Mapped {
+            frame,
+            is_writable,
+            accessed,
+            dirty,
+            ..
+        } => Some((frame, is_writable, accessed, dirty)),
+        View::Absent(_) | View::Broken => None,
+    };
+    resized(part).is_some() && resized(part) == resized(whole)
+}
+
 /// Table, index, raw entry and level (0 to 3) where the walk ends; `None` if it ends nowhere good.
 pub fn place(memory: &FakeMemory, root: Hfn, gfn: u64) -> Option<(Hfn, usize, u64, u32)> {
     place_at(memory, root, gfn, 0)
@@ -55,6 +73,21 @@ pub fn place_at(memory: &FakeMemory, root: Hfn, gfn: u64, down_to: u32) -> Optio
         table = Hfn::new((raw >> 12) & 0xff_ffff_ffff);
     }
     None
+}
+
+/// All tables that a processor can come to.
+pub fn tables(memory: &FakeMemory, root: Hfn) -> BTreeSet<Hfn> {
+    let mut found = BTreeSet::from([root]);
+    let mut upper = Vec::from([root]);
+    for _ in 1..4 {
+        let entries = upper
+            .iter()
+            .flat_map(|table| (0..512).map(move |index| memory.raw(*table, index)));
+        let links = entries.flatten().filter(|raw| raw & 0x87 == 7);
+        upper = links.map(|raw| Hfn::new((raw >> 12) & 0xff_ffff_ffff)).collect();
+        found.extend(&upper);
+    }
+    found
 }
 
 /// The links that the walk to a page goes by.

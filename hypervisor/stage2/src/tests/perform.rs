@@ -54,6 +54,9 @@ impl World {
                 self.guests[who].frozen.insert(gfn, frozen);
                 Ok(settle(pending))
             }
+            Op::Discard(..) | Op::Deflate(_) | Op::DiscardRange(..) | Op::Promise(..) => {
+                self.perform_leaving(who, op)
+            }
             _ => self.perform_sharing(who, op),
         }
     }

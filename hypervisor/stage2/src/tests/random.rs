@@ -6,7 +6,8 @@ use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_oneof, proptes
 use proptest::sample::select;
 use proptest::{collection, option};
 
-use super::op::{GFNS, Offer, Op, Way};
+use super::model::base;
+use super::op::{GFNS, GIB, Offer, Op, Way};
 use super::world::World;
 use crate::codec::{Absent, GFN_LIMIT};
 use crate::error::Error;
@@ -93,8 +94,40 @@ fn using() -> impl Strategy<Value = Op> {
     ]
 }
 
+/// Pages that no view looks at, and numbers that no page has.
+const MORE: [u64; 6] = [5, 6, 600, 1500, GFN_LIMIT, u64::MAX];
+/// Whole blocks, parts of them, more than one, and holes and devices among them.
+const RANGES: [(u64, u64); 12] = [
+    (0, 512),
+    (512, 512),
+    (0, 1024),
+    (500, 600),
+    (513, 1),
+    (1536, 1024),
+    (2900, 200),
+    (GIB - 700, 188),
+    (GIB - 512, 512),
+    (GIB, 1024),
+    (GIB + 600, 400),
+    (2 * GIB - 512, 512),
+];
+
+fn leaving() -> impl Strategy<Value = Op> {
+    let gfn = || prop_oneof![3 => select(&GFNS[..]), 1 => select(&MORE[..])];
+    let pages = || collection::vec(gfn(), 0..8);
+    let to = || select(&[Absent::Untouched, Absent::Ballooned][..]);
+    let hole = || select(&[Absent::Untouched, Absent::Ballooned, Absent::Hole][..]);
+    let range = || select(&RANGES[..]);
+    prop_oneof![
+        4 => (pages(), to()).prop_map(|(pages, to)| Op::Discard(pages, to)),
+        3 => pages().prop_map(Op::Deflate),
+        4 => (range(), hole()).prop_map(|((first, count), to)| Op::DiscardRange(first, count, to)),
+        2 => range().prop_map(|(first, count)| Op::Promise(first, count)),
+    ]
+}
+
 fn actions() -> impl Strategy<Value = Vec<(usize, Action)>> {
-    let op = prop_oneof![3 => mapping(), 3 => sharing(), 5 => using()];
+    let op = prop_oneof![4 => mapping(), 4 => sharing(), 6 => using(), 3 => leaving()];
     let action = prop_oneof![
         40 => (op, option::weighted(0.3, 0..3_usize)).prop_map(|(op, left)| Action::Op(op, left)),
         1 => Just(Action::End),
@@ -137,6 +170,14 @@ fn prepare(world: &mut World, who: usize, op: Op) -> Option<Op> {
             let frame = world.shares.keys().nth(which);
             Some(frame.map_or(Op::Share(gfn), |frame| Op::MergeInto(gfn, *frame)))
         }
+        Op::Discard(ref pages, _) => {
+            for gfn in pages.iter().step_by(2).filter(|gfn| **gfn < GFN_LIMIT) {
+                make_owned(world, who, *gfn);
+            }
+            Some(op)
+        }
+        // The model has no place for what was never promised.
+        Op::Promise(first, count) => (first..first + count).all(|gfn| base(gfn) == 1).then_some(op),
         other => Some(other),
     }
 }
