@@ -113,7 +113,9 @@ impl Driver {
     /// Resets it and agrees on these features (`virtio_dev_probe`); says whether the device accepts them.
     pub fn negotiate(&self, board: &mut Board, features: u64) -> bool {
         let _ = self.set_status(board, 0);
-        assert_eq!(self.status(board), 0);
+        if self.status(board) != 0 {
+            return false;
+        }
         let _ = self.set_status(board, 1);
         let _ = self.set_status(board, 3);
         for (half, value) in [(0, features & 0xffff_ffff), (1, features >> 32)] {
@@ -176,10 +178,9 @@ impl Driver {
             let _ = output(board, self.common + at + 4, Dword, high);
         }
         let _ = output(board, self.common + 0x1a, Word, u32::from(vector));
-        assert_eq!(input(board, self.common + 0x1a, Word), u32::from(vector));
+        let is_accepted = input(board, self.common + 0x1a, Word) == u32::from(vector);
         let _ = output(board, self.common + 0x1c, Word, 1);
-        assert_eq!(input(board, self.common + 0x1c, Word), 1);
-        Some(queue)
+        (is_accepted && input(board, self.common + 0x1c, Word) == 1).then_some(queue)
     }
 
     /// `DRIVER_OK`.
@@ -192,7 +193,7 @@ impl Driver {
     pub fn notify(&self, board: &mut Board, index: u16) -> PortEffect {
         let _ = output(board, self.common + 0x16, Word, u32::from(index));
         let offset = u16::try_from(input(board, self.common + 0x1e, Word)).expect("16 bits");
-        let port = self.notify + offset * self.notify_step;
+        let port = self.notify.wrapping_add(offset.wrapping_mul(self.notify_step));
         output(board, port, Word, u32::from(index))
     }
 

@@ -52,6 +52,11 @@ impl GuestQueue {
         Gpa::new(self.used + 4 + 8 * u64::from(self.size))
     }
 
+    /// Whether so many descriptors are in no chain.
+    pub fn has_room(&self, descriptors: usize) -> bool {
+        descriptors <= self.free.len()
+    }
+
     /// Makes a chain of these buffers (address, bytes, who writes) available and returns its head.
     pub fn add(&mut self, hands: &mut FakeHands, buffers: &[(Gpa, u32, Direction)]) -> u16 {
         assert!(!buffers.is_empty() && buffers.len() <= self.free.len());
