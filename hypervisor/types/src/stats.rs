@@ -127,6 +127,8 @@ pub struct GuestStats<'a> {
     pub large: u64,
     /// 1 GiB mappings (each backs 262,144 frames, which are not in `unique`).
     pub huge: u64,
+    /// How it follows its balloon's target: `settled`, `moving`, `stuck`, `no driver` or `no balloon`.
+    pub balloon: &'a str,
     /// Frames that it is asked to have in its balloon.
     pub balloon_target: u64,
     /// Pages that it has put into its balloon, taken out of it, and reported as free, in all.

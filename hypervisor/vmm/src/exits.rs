@@ -86,6 +86,8 @@ impl<P: Platform> Cpu<'_, P> {
     }
 
     /// A notification: the devices work in the guest's own time. The OUT is done when nothing is left of it.
+    /// Apart, so that the stack and registers that devices need are no part of other exits.
+    #[inline(never)]
     fn serve_devices(&mut self) -> Resume {
         match self.host.serve_once(self.guest) {
             Work::Done => Resume::Next,

@@ -124,6 +124,7 @@ fn guest_element<'p, P: Platform>(record: Record<'p, P>, guest: &Guest, index: u
             names: &Exit::NAMES,
             counts: &guest.exits,
         },
+        balloon: guest.pace_name(),
         balloon_target: guest.cooperation.told.frames,
         inflated: balloon.map_or(0, |balloon| balloon.inflated()),
         deflated: balloon.map_or(0, |balloon| balloon.deflated()),

@@ -19,6 +19,8 @@ pub(super) struct GuestHands<'a, P: Platform> {
     heard: &'a mut ArrayVec<u8, HEARD_MAX>,
     /// The first mistake of ours.
     pub(super) bug: Option<&'static str>,
+    /// A part of what an access takes was done (zeroing 1 GiB): the same again does the next.
+    pub(super) is_unfinished: bool,
 }
 
 impl<'a, P: Platform> GuestHands<'a, P> {
@@ -38,6 +40,7 @@ impl<'a, P: Platform> GuestHands<'a, P> {
             printed,
             heard,
             bug: None,
+            is_unfinished: false,
         }
     }
 
@@ -45,6 +48,10 @@ impl<'a, P: Platform> GuestHands<'a, P> {
     fn denied(&mut self, error: MemoryError) -> Denied {
         match error {
             MemoryError::HostShort => Denied::HostShort,
+            MemoryError::Unfinished => {
+                self.is_unfinished = true;
+                Denied::HostShort
+            }
             MemoryError::Hole(_) => Denied::NoRam,
             MemoryError::Bug(place) => {
                 self.note_bug(place);
@@ -60,7 +67,7 @@ impl<'a, P: Platform> GuestHands<'a, P> {
     /// Ends an operation that can only fail by a mistake of ours, or by want of memory that it can do without.
     fn expect(&mut self, done: Result<(), MemoryError>) {
         match done {
-            Ok(()) | Err(MemoryError::HostShort) => {}
+            Ok(()) | Err(MemoryError::HostShort | MemoryError::Unfinished) => {}
             Err(MemoryError::Hole(_)) => self.note_bug("pages of a device"),
             Err(MemoryError::Bug(place)) => self.note_bug(place),
         }

@@ -76,7 +76,7 @@ impl<P: Platform> Host<P> {
         } = guest;
         let mut hands = GuestHands::new(self, memory, disk, space, &mut printed, &mut heard);
         let served = board.serve(&mut hands);
-        let bug = hands.bug;
+        let (bug, is_unfinished) = (hands.bug, hands.is_unfinished);
         guest.has_news = true;
         self.print(guest, &printed);
         self.hear(guest, &heard);
@@ -84,6 +84,7 @@ impl<P: Platform> Host<P> {
             (Some(place), _) => Work::Bug(place),
             (None, Served::Idle) => Work::Done,
             (None, Served::More) => Work::More,
+            (None, Served::Stalled) if is_unfinished => Work::More,
             (None, Served::Stalled) => Work::HostShort,
         }
     }
@@ -91,7 +92,8 @@ impl<P: Platform> Host<P> {
     /// Serves a guest's devices for a while, from outside of its time.
     pub(crate) fn serve_for_a_while(&mut self, guest: &mut Guest) {
         for _ in 0..STEPS_AT_ONCE {
-            if !guest.board.has_device_work() {
+            // Who has ended has no memory that a device could write to.
+            if guest.has_ended() || !guest.board.has_device_work() {
                 return;
             }
             match self.serve_once(guest) {

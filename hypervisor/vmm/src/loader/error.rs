@@ -56,6 +56,7 @@ impl From<MemoryError> for LoadError {
     fn from(error: MemoryError) -> Self {
         match error {
             MemoryError::HostShort => Self::HostShort,
+            MemoryError::Unfinished => Self::Bug("loading into 1 GiB"),
             MemoryError::Hole(_) => Self::Bug("loading into a hole"),
             MemoryError::Bug(place) => Self::Bug(place),
         }

@@ -62,9 +62,15 @@ impl<P: Platform> Host<P> {
         if let Page::Unique(frame) = self.lookup(memory, at.gfn())?.page {
             return Ok(frame);
         }
-        match self.fault(memory, at, Access::Write) {
+        // A GiB that is being zeroed comes first; a device's write begins none.
+        let fault = if memory.unfinished.is_some() {
+            self.guest_fault(memory, at, Access::Write)
+        } else {
+            self.fault(memory, at, Access::Write)
+        };
+        match fault {
             Fault::Backed => {}
-            Fault::Unfinished => return Err(MemoryError::Bug("a copy that backs 1 GiB")),
+            Fault::Unfinished => return Err(MemoryError::Unfinished),
             Fault::HostShort(_) => return Err(MemoryError::HostShort),
             Fault::Hole | Fault::Device => return Err(MemoryError::Hole(at)),
             Fault::Bug(place) => return Err(MemoryError::Bug(place)),

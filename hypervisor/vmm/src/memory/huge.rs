@@ -70,6 +70,7 @@ impl<P: Platform> Host<P> {
         match self.continue_huge(memory) {
             Ok(()) => Fault::Unfinished,
             Err(MemoryError::HostShort) => Fault::HostShort(Purpose::Demand),
+            Err(MemoryError::Unfinished) => Fault::Unfinished,
             Err(MemoryError::Hole(_)) => Fault::Hole,
             Err(MemoryError::Bug(place)) => Fault::Bug(place),
         }

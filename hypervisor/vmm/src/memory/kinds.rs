@@ -78,6 +78,8 @@ pub(crate) enum Fault {
 pub(crate) enum MemoryError {
     /// No frame is free.
     HostShort,
+    /// A part of the work is done: the same again does the next part.
+    Unfinished,
     /// The guest has no RAM there.
     Hole(Gpa),
     /// A mistake of ours.

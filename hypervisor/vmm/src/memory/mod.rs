@@ -182,6 +182,7 @@ impl<P: Platform> Host<P> {
                     memory.count(FaultKind::Waited);
                     Fault::HostShort(mapping.purpose_of_write())
                 }
+                Err(MemoryError::Unfinished) => Fault::Unfinished,
                 Err(MemoryError::Hole(_)) => Fault::Hole,
                 Err(MemoryError::Bug(place)) => Fault::Bug(place),
             };
