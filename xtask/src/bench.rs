@@ -3,6 +3,7 @@
 mod density;
 mod exits;
 mod merge;
+mod reclaim;
 mod rows;
 mod scenario;
 
@@ -21,6 +22,7 @@ const EXAMPLES: &str = "Examples:
   cargo xtask bench exits                     what exits cost, beside Linux KVM on the same emulator
   cargo xtask bench density                   how little memory four Linux guests need, and what merging costs
   cargo xtask bench merge                     the merging engine on this machine, beside Linux's KSM
+  cargo xtask bench reclaim                   how guests give memory back, and what that costs them
   cargo xtask bench exits --json exits.json   the same as a record";
 
 /// Arguments of `bench`.
@@ -44,6 +46,8 @@ enum Name {
     Density,
     /// The merging engine on the host, in one run with KSM
     Merge,
+    /// Linux guests give memory back: what they freed, and what they are asked for with and without messages
+    Reclaim,
 }
 
 impl Name {
@@ -52,6 +56,7 @@ impl Name {
             Self::Exits => "exits",
             Self::Density => "density",
             Self::Merge => "merge",
+            Self::Reclaim => "reclaim",
         }
     }
 }
@@ -62,6 +67,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode> {
         Name::Exits => show(&exits::measure(context)?, exits::PEER),
         Name::Density => show(&density::measure(context)?, density::PEER),
         Name::Merge => merge::measure(context)?,
+        Name::Reclaim => show(&reclaim::measure(context)?, reclaim::PEER),
     };
     let is_complete = rows.iter().all(|row| !row["ours"].is_null());
     if let Some(file) = &arguments.json {

@@ -9,6 +9,7 @@ mod build;
 mod console;
 mod context;
 mod files;
+mod fuzz;
 mod guests;
 mod image;
 mod lint;
@@ -46,6 +47,8 @@ enum Verb {
     Run(run::Arguments),
     /// Run the host tests and all scenarios that expect something
     Test(test::Arguments),
+    /// Feed what guests may say to their devices with random bytes (needs nightly and cargo-fuzz)
+    Fuzz(fuzz::Arguments),
     /// Check format, clippy, documentation, crate graph, unsafe and lints
     Lint(lint::Arguments),
     /// Measure, and print our figures beside those of others
@@ -68,6 +71,7 @@ fn main() -> ExitCode {
     let outcome = context::Context::new().and_then(|context| match cli.verb {
         Verb::Run(arguments) => run::run(&context, arguments),
         Verb::Test(arguments) => test::run(&context, &arguments),
+        Verb::Fuzz(arguments) => fuzz::run(&context, &arguments),
         Verb::Lint(arguments) => lint::run(&context, &arguments),
         Verb::Bench(arguments) => bench::run(&context, &arguments),
         Verb::Image(arguments) => image::run(&context, &arguments),

@@ -4,18 +4,22 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, ensure};
 use pleat_bundle::SectionKind;
 use pleat_bundle::config;
+use pleat_bundle::handover::BUNDLE_BASE;
 use pleat_bundle::write::BundleWriter;
 
 use super::drivers::Driver;
 use super::linux::{self, KERNEL_PACKAGE};
 use super::record::{Images, run_config};
-use super::{BootOptions, bzimage, cargo, symbols, vmlinux};
+use super::{BootOptions, bzimage, cargo, debian, symbols, vmlinux};
 use crate::context::Context as Session;
 use crate::guests::{DiskImage, DiskSpec, GuestSpec, Initramfs, Kernel, Scenario};
 use crate::{files, progress};
+
+/// Less than this is no use to any guest.
+const LEAST_ROOM_MIB: u64 = 8;
 
 /// The bundle's bytes.
 pub fn assemble(
@@ -47,7 +51,21 @@ pub fn assemble(
     let record = config::encode(&run_config(scenario, options, &images)?)
         .map_err(|error| anyhow!("configuration: {error}"))?;
     sections.writer.add(SectionKind::Config, "config", record)?;
-    Ok(sections.writer.finish())
+    let bundle = sections.writer.finish();
+    check_room(bundle.len() as u64, scenario.machine.memory_mib)?;
+    Ok(bundle)
+}
+
+/// Besides the bundle a machine needs room below it (16 MiB), and some for its guests.
+fn check_room(bundle_bytes: u64, machine_mib: u64) -> Result<()> {
+    let needed = (BUNDLE_BASE + bundle_bytes).div_ceil(1 << 20) + LEAST_ROOM_MIB;
+    ensure!(
+        needed <= machine_mib,
+        "kernels, RAM disks and disks of the guests take {} MiB, which a machine of {machine_mib} MiB has no room for; \
+         write at least memory = \"{needed}M\" in [machine], more for what the guests touch",
+        bundle_bytes.div_ceil(1 << 20)
+    );
+    Ok(())
 }
 
 /// Without sections and debugging information; those lie beside it as a file.
@@ -61,7 +79,7 @@ struct Sections<'a> {
     writer: BundleWriter,
     kernels: BTreeMap<Kernel, u16>,
     ramdisks: BTreeMap<Initramfs, u16>,
-    disks: BTreeMap<DiskImage, u16>,
+    disks: BTreeMap<DiskSpec, u16>,
 }
 
 impl Sections<'_> {
@@ -111,15 +129,23 @@ impl Sections<'_> {
     }
 
     fn disk(&mut self, disk: &DiskSpec) -> Result<u16> {
-        if let Some(index) = self.disks.get(&disk.image) {
+        // A file is the same at every size of the disk; a file system is made for one.
+        let key = match &disk.image {
+            DiskImage::Debian => disk.clone(),
+            DiskImage::File(_) => DiskSpec {
+                bytes: 0,
+                ..disk.clone()
+            },
+        };
+        if let Some(index) = self.disks.get(&key) {
             return Ok(*index);
         }
-        let content = match &disk.image {
-            DiskImage::Debian => bail!("the Debian disk is not there yet"),
-            DiskImage::File(path) => read("the disk", path)?,
+        let (name, content) = match &disk.image {
+            DiskImage::Debian => ("debian", debian::disk(self.session, disk.bytes)?),
+            DiskImage::File(path) => ("disk", read("the disk", path)?),
         };
-        let index = self.writer.add(SectionKind::Disk, "disk", content)?;
-        self.disks.insert(disk.image.clone(), index);
+        let index = self.writer.add(SectionKind::Disk, name, content)?;
+        self.disks.insert(key, index);
         Ok(index)
     }
 }
@@ -173,5 +199,30 @@ fn kernel(session: &Session, kernel: &Kernel) -> Result<Vec<u8>> {
 pub fn linux(session: &Session, scenario: &Scenario) -> Result<()> {
     kernel(session, &Kernel::DebianCloud)?;
     let drivers = linux::all_drivers(&scenario.guests);
-    linux::workload_ramdisk(session, &drivers).map(drop)
+    linux::workload_ramdisk(session, &drivers)?;
+    for disk in scenario
+        .guests
+        .iter()
+        .filter_map(|guest| guest.devices.disk.as_ref())
+    {
+        if disk.image == DiskImage::Debian {
+            debian::disk(session, disk.bytes)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check_room;
+
+    #[test]
+    fn a_machine_needs_room_for_what_it_boots_from() {
+        assert!(check_room(8 << 20, 32).is_ok());
+        let message = check_room((120 << 20) + 1, 144).unwrap_err().to_string();
+        for part in ["121 MiB", "144 MiB", "memory = \"145M\""] {
+            assert!(message.contains(part), "{message}");
+        }
+        assert!(check_room((120 << 20) + 1, 145).is_ok());
+    }
 }

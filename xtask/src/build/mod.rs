@@ -4,6 +4,7 @@ mod agent;
 mod bundle;
 pub mod bzimage;
 mod cargo;
+mod debian;
 mod drivers;
 pub mod elf;
 mod initramfs;

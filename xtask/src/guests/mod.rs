@@ -142,7 +142,7 @@ pub struct DeviceSpec {
 }
 
 /// A disk.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DiskSpec {
     /// What it has at the start.
     pub image: DiskImage,

@@ -1,10 +1,12 @@
 //! The record stream: JSON lines from the hypervisor, raw text from whoever ran before it.
 
+mod cooperation;
 mod escapes;
 mod record;
 mod transcript;
 mod view;
 
+pub use cooperation::Cooperation;
 pub use record::{Kind, Record};
 pub use transcript::{GuestTranscript, Transcript};
 pub use view::{Lines, View};

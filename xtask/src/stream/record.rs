@@ -4,6 +4,8 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+use super::Cooperation;
+
 /// A line, understood as far as possible.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
@@ -97,6 +99,9 @@ pub enum Kind {
     /// Text that is no record: firmware, early boot, a crash record.
     #[serde(skip)]
     Raw(String),
+    /// Memory that a guest is asked for, promised or gives.
+    #[serde(untagged)]
+    Cooperation(Cooperation),
 }
 
 impl Record {

@@ -64,6 +64,7 @@ impl Transcript {
                 self.guest(guest).measures.insert(name.clone(), *value);
             }
             Kind::Stats { record } => self.statistics = Some(record.clone()),
+            Kind::Cooperation(said) => self.host_line(&said.line()),
             // Megabytes that only who asked for them wants.
             Kind::Pages { .. } => {}
             Kind::End { outcome, failures } => {

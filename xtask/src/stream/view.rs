@@ -69,6 +69,7 @@ impl<W: Write> View<W> {
             Kind::Measure { guest, name, value } => {
                 self.line("pleat", &format!("{guest}: {name} = {value}"), Color::Reset);
             }
+            Kind::Cooperation(said) if said.is_news() => self.line("pleat", &said.line(), Color::DarkGrey),
             Kind::End { outcome, failures } => {
                 self.line("pleat", &format!("end: {outcome}"), Color::Reset);
                 failures
@@ -76,7 +77,7 @@ impl<W: Write> View<W> {
                     .for_each(|failure| self.line("pleat", failure, Color::Red));
             }
             // The guest's own line is shown already; the record goes to --json; hashes are for programs.
-            Kind::Event { .. } | Kind::Stats { .. } | Kind::Pages { .. } => {}
+            Kind::Event { .. } | Kind::Stats { .. } | Kind::Pages { .. } | Kind::Cooperation(_) => {}
         }
         self.out.flush().ok();
     }
@@ -203,6 +204,18 @@ mod tests {
             r#"{"k":"out","guest":"a","text":" four\n"}"#,
         ]);
         assert_eq!(text, "a| one, two\na| three\nb| x\na|  four\n");
+    }
+
+    #[test]
+    fn what_guests_are_asked_for_is_shown_and_what_is_as_expected_is_not() {
+        let text = shown(&[
+            r#"{"k":"promise","guest":"a","outcome":"admitted","promised":1,"reservation":0}"#,
+            r#"{"k":"pressure","guest":"a","level":"full","free":1,"wanted":2}"#,
+            r#"{"k":"from-tomorrow","guest":"a"}"#,
+        ]);
+        let expected = "pleat| a: pressure full, host has 4 KiB free, 8 KiB wanted of it\n\
+                        {\"k\":\"from-tomorrow\",\"guest\":\"a\"}\n";
+        assert_eq!(text, expected);
     }
 
     #[test]

@@ -104,6 +104,16 @@ impl Packages {
         }
     }
 
+    /// Where this system gets Debian from.
+    pub fn debian_mirror(&self) -> Result<Option<String>> {
+        let format = "$(LABEL)|$(COMPONENT)|$(REPO_URI)";
+        let mut command = self.command("apt-get");
+        command.args(["indextargets", "--format", format, "Created-By: Packages"]);
+        let targets = process::text(&mut command)?;
+        let mirror = targets.lines().find_map(|line| line.strip_prefix("Debian|main|"));
+        Ok(mirror.map(|uri| uri.trim_end_matches('/').to_owned()))
+    }
+
     fn try_dependency(&self, meta_package: &str, prefix: &str) -> Result<String> {
         let text = process::text(self.command("apt-cache").args(["depends", meta_package]))?;
         text.lines()

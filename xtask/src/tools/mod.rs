@@ -10,7 +10,7 @@ use std::process::Command;
 use anyhow::{Result, bail};
 
 pub use apt::Packages;
-use unpacked::Unpacked;
+pub use unpacked::Unpacked;
 
 /// One thing that we need from the distribution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -150,6 +150,18 @@ impl Toolbox {
     pub fn kernel(&self, meta_package: &str) -> Result<PathBuf> {
         let packages = self.packages(meta_package)?;
         unpacked::kernel(&self.directory, meta_package, &packages)
+    }
+
+    /// Packages for work of our own, always unpacked and never the installed ones: it depends on where their
+    /// parts lie.
+    pub fn unpacked(&self, name: &str, wanted: &[&str]) -> Result<Unpacked> {
+        let packages = self.packages(name)?;
+        Unpacked::get(&self.directory, name, wanted, &packages)
+    }
+
+    /// The mirror of Debian that this system's package sources name, if they name one.
+    pub fn debian_mirror(&self) -> Result<Option<String>> {
+        self.packages("debootstrap")?.debian_mirror()
     }
 
     fn packages(&self, wanted: &str) -> Result<Packages> {

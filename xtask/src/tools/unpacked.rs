@@ -58,10 +58,13 @@ impl Unpacked {
         ];
         // Libraries in directories of their own, which an installed system finds by its loader's cache.
         libraries.extend(["pulseaudio", "blas", "lapack", "samba"].map(|part| library.join(part)));
-        let mut path: Vec<PathBuf> = ["/usr/bin", "/bin"].map(|part| self.file(part)).to_vec();
+        let places = ["/usr/bin", "/bin", "/usr/sbin", "/sbin"];
+        let mut path: Vec<PathBuf> = places.map(|part| self.file(part)).to_vec();
         path.extend(std::env::split_paths(
             &std::env::var_os("PATH").unwrap_or_default(),
         ));
+        // Ordinary users often have no path to the system's programs, such as chroot.
+        path.extend(["/usr/sbin", "/sbin"].map(PathBuf::from));
         let joined = |parts: &[PathBuf]| std::env::join_paths(parts).unwrap_or_default();
         command
             .env("LD_LIBRARY_PATH", joined(&libraries))
