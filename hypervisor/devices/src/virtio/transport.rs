@@ -166,7 +166,6 @@ impl<D: Device, const QUEUES: usize> Transport<D, QUEUES> {
                 self.registers.tell_of_queue(queue.vector, uses_msix);
             }
             if self.registers.trouble.is_some() {
-                self.registers.kicked = 0;
                 return Served::Idle;
             }
         }

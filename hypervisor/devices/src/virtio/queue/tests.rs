@@ -6,7 +6,7 @@ use pleat_types::Gpa;
 
 use super::{Direction, Queue};
 use crate::virtio::Trouble;
-use crate::virtio::testing::{FakeHands, GuestQueue, RawDescriptor};
+use crate::virtio::testing::{FakeHands, Grudging, GuestQueue, RawDescriptor};
 
 const BASE: Gpa = Gpa::new(0x1000);
 const SIZE: u16 = 8;
@@ -84,6 +84,25 @@ fn no_host_memory_leaves_the_chain_where_it_was() {
     let chain = queue.first(&mut hands).unwrap().unwrap();
     assert_eq!(queue.complete(&mut hands, &chain, 64), Ok(()));
     assert_eq!(guest.used(&hands), [(head, 64)]);
+}
+
+/// The index of the used ring in one page, its entries in the next.
+#[test]
+fn nothing_is_written_before_all_of_it_can_be() {
+    let (_, mut guest, mut queue) = setup();
+    (guest.used, queue.used) = (0x2ffc, 0x2ffc);
+    let mut grudging = Grudging::new(0x1_0000);
+    let head = guest.add(&mut grudging.inner, &[(Gpa::new(0x4000), 64, Direction::ToGuest)]);
+    for calls in 0..2 {
+        let chain = queue.first(&mut grudging).unwrap().unwrap();
+        grudging.refuse_after(calls);
+        assert_eq!(queue.complete(&mut grudging, &chain, 64), Err(Trouble::HostShort));
+        assert!(grudging.inner.accesses.iter().all(|access| !access.is_write));
+        grudging.inner.run_guest();
+    }
+    let chain = queue.first(&mut grudging).unwrap().unwrap();
+    assert_eq!(queue.complete(&mut grudging, &chain, 64), Ok(()));
+    assert_eq!(guest.used(&grudging.inner), [(head, 64)]);
 }
 
 #[test]

@@ -106,6 +106,9 @@ fn a_device_that_is_no_bus_master_touches_no_memory() {
     assert_eq!(machine.notify(), PortEffect::None);
     assert_eq!(machine.serve(), Served::Idle);
     assert_eq!(machine.hands.accesses, []);
+    // Nor does another register of it change that.
+    assert_eq!(set_config(&mut machine.board, 5, 0x3c, 9), PortEffect::None);
+    assert!(!machine.board.has_device_work());
     // It has not forgotten.
     assert_eq!(set_config(&mut machine.board, 5, 4, 7), PortEffect::Kick);
     assert_eq!(machine.serve(), Served::Idle);
