@@ -8,7 +8,7 @@
 //! The system is minbase with sysvinit, and starts nothing but a login: see `root.sh` beside this file.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -155,8 +155,7 @@ impl Maker {
         ];
         self.run("packing the Debian root", IMAGE_SCRIPT, &variables)?;
         let image = self.work.join("image");
-        let content = fs::read(&image).with_context(|| format!("cannot read {}", image.display()))?;
-        Ok(without_zeros(content))
+        used_part(&image).with_context(|| format!("cannot read {}", image.display()))
     }
 
     /// Runs a script, and shows the last line it said as it goes on.
@@ -219,31 +218,44 @@ impl Maker {
 
 const FAKEROOT_LIBRARY: &str = "/usr/lib/x86_64-linux-gnu/libfakeroot/libfakeroot-sysv.so";
 
-/// An image up to its last page that is not zero.
-fn without_zeros(mut image: Vec<u8>) -> Vec<u8> {
-    let used = image
-        .iter()
-        .rposition(|byte| *byte != 0)
-        .map_or(0, |last| last + 1);
-    image.truncate(used.next_multiple_of(PAGE));
-    image
+/// An image up to its last page that is not zero. Most of it is a hole, which is never held in memory.
+fn used_part(image: &Path) -> std::io::Result<Vec<u8>> {
+    const ZEROS: [u8; PAGE] = [0; PAGE];
+    let mut file = fs::File::open(image)?;
+    let (mut used, mut page) = (Vec::new(), [0; PAGE]);
+    let mut zeros = 0;
+    for _ in 0..file.metadata()?.len() / PAGE as u64 {
+        file.read_exact(&mut page)?;
+        if page == ZEROS {
+            zeros += PAGE;
+            continue;
+        }
+        used.resize(used.len() + std::mem::take(&mut zeros), 0);
+        used.extend_from_slice(&page);
+    }
+    Ok(used)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{PAGE, without_zeros};
+    use super::{PAGE, used_part};
 
     #[test]
-    fn an_image_ends_with_the_page_of_its_last_byte() {
-        let image = |last: usize| {
+    fn an_image_ends_with_its_last_page_that_is_not_zero() {
+        let file = std::env::temp_dir().join(format!("xtask-image-{}", std::process::id()));
+        let mut used = |last: Option<usize>| {
             let mut image = vec![0; 4 * PAGE];
-            image[last] = 1;
-            without_zeros(image).len()
+            last.into_iter().for_each(|last| image[last] = 1);
+            std::fs::write(&file, &image).unwrap();
+            let used = used_part(&file).unwrap();
+            assert!(image.starts_with(&used));
+            used.len()
         };
         assert_eq!(
-            [image(0), image(PAGE - 1), image(PAGE), image(4 * PAGE - 1)],
+            [0, PAGE - 1, PAGE, 4 * PAGE - 1].map(|last| used(Some(last))),
             [PAGE, PAGE, 2 * PAGE, 4 * PAGE]
         );
-        assert_eq!(without_zeros(vec![0; PAGE]).len(), 0);
+        assert_eq!(used(None), 0);
+        std::fs::remove_file(&file).unwrap();
     }
 }
