@@ -27,20 +27,18 @@ struct Allocator {
 }
 
 impl Allocator {
-    /// A page to use, filled.
+    /// A page to use, filled; or several, when they have to come out of the balloon.
     fn allocate(&mut self) {
-        loop {
-            while self.next < self.arena.len() && self.arena.is_away(self.next) {
-                self.next += 1;
-            }
-            if self.next < self.arena.len() {
-                self.arena.fill(self.next);
-                self.next += 1;
-                self.used += 1;
-                return;
-            }
-            self.take_back();
+        while self.next < self.arena.len() && self.arena.is_away(self.next) {
+            self.next += 1;
         }
+        if self.next == self.arena.len() {
+            self.take_back();
+            return;
+        }
+        self.arena.fill(self.next);
+        self.next += 1;
+        self.used += 1;
     }
 
     fn take_back(&mut self) {

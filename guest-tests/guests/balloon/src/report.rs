@@ -3,9 +3,10 @@
 //! What is written stays; what is not reported keeps its content; what is reported is zeros or as it was.
 //!
 //! Parameters: `rounds` (60), `blocks` (24), `hasty` (1: blocks are used before the device has given them back; then each
-//! word of theirs is new, old, or zero). Measures: `reported-blocks`, `taken` (pages that were zeros afterwards), `reused`.
+//! word of theirs is new, old, or zero). Measures: `reported-blocks`, `taken` (pages that were zeros afterwards), `reused`,
+//! `in-interrupts` (of those).
 
-use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use pleat_guest::contents::{Content, seed_of};
 use pleat_guest::memory::WORDS;
@@ -21,7 +22,7 @@ use crate::{Start, VECTOR};
 const BLOCKS_MAX: usize = 64;
 const PAGES: usize = 512;
 const TIMER_VECTOR: u8 = 0x70;
-const TIMER_TICKS: u64 = 30_000;
+const TIMER_TICKS: u64 = 120_000;
 /// Blocks of a report: what Linux's driver sends at once.
 const CHAIN: usize = 32;
 
@@ -37,6 +38,8 @@ static BASE: AtomicU64 = AtomicU64::new(0);
 static BLOCKS: AtomicU64 = AtomicU64::new(0);
 static CLOCK: AtomicU64 = AtomicU64::new(1);
 static REUSED: AtomicU64 = AtomicU64::new(0);
+static IN_INTERRUPTS: AtomicU64 = AtomicU64::new(0);
+static IS_HASTY: AtomicBool = AtomicBool::new(false);
 
 const fn pages_of(block: usize) -> core::ops::Range<usize> {
     block * PAGES..(block + 1) * PAGES
@@ -83,8 +86,8 @@ fn expect(page: usize, when: &str) -> bool {
 }
 
 /// In an interrupt: a free block is allocated, and some of its pages are used at once.
-fn allocate_in_interrupt(_: u8) {
-    let clock = CLOCK.load(Relaxed);
+fn allocate_in_interrupt() {
+    let clock = cpu::tsc();
     let blocks = BLOCKS.load(Relaxed).max(1);
     let block = usize::try_from(mix(clock) % blocks).unwrap_or(0);
     if STATES[block]
@@ -94,12 +97,24 @@ fn allocate_in_interrupt(_: u8) {
         for page in 0..2 {
             let page = usize::try_from(mix(clock + page)).unwrap_or(0) % PAGES;
             use_page(block * PAGES + page);
+            IN_INTERRUPTS.fetch_add(1, Relaxed);
         }
     }
 }
 
-fn on_timer(vector: u8) {
-    allocate_in_interrupt(vector);
+/// The one report that is under way is done: its blocks are free, and one of them is used at once.
+fn on_report(_: u8) {
+    if IS_HASTY.load(Relaxed) {
+        return;
+    }
+    for state in &STATES {
+        let _ = state.compare_exchange(REPORTING, FREE, Relaxed, Relaxed);
+    }
+    allocate_in_interrupt();
+}
+
+fn on_timer(_: u8) {
+    allocate_in_interrupt();
     cpu::write_msr(apic::TSC_DEADLINE, cpu::tsc() + TIMER_TICKS);
 }
 
@@ -107,7 +122,6 @@ struct Reporter {
     balloon: Balloon,
     random: Random,
     blocks: usize,
-    is_hasty: bool,
     reported: u64,
     taken: u64,
 }
@@ -133,8 +147,11 @@ impl Reporter {
         let mut pieces = [Piece::NONE; CHAIN];
         let mut count = 0;
         for (block, state) in STATES.iter().enumerate().take(self.blocks) {
-            if count < CHAIN && state.load(Relaxed) == FREE {
-                state.store(REPORTING, Relaxed);
+            // Some stay free and are not reported: a timer's interrupt may use them meanwhile.
+            if count == CHAIN || self.random.below(3) == 0 {
+                continue;
+            }
+            if state.compare_exchange(FREE, REPORTING, Relaxed, Relaxed).is_ok() {
                 let at = BASE.load(Relaxed) + block as u64 * LARGE_BYTES;
                 pieces[count] = Piece::write(at, u32::try_from(LARGE_BYTES).unwrap_or(0));
                 count += 1;
@@ -146,21 +163,18 @@ impl Reporter {
         let head = queue.offer(&pieces[..count]);
         check!(head.is_some(), "no room for a report of {count} blocks");
         self.reported += count as u64;
-        if apic::is_usable() {
-            cpu::enable_interrupts();
-        }
         queue.kick();
-        if self.is_hasty {
+        if IS_HASTY.load(Relaxed) {
             haste(&pieces[..count]);
         }
         queue.wait();
-        cpu::disable_interrupts();
         for (block, state) in STATES.iter().enumerate().take(self.blocks) {
-            if state.compare_exchange(REPORTING, FREE, Relaxed, Relaxed).is_ok() {
-                // The first ones are used at once.
+            // Those that no interrupt was faster with are used at once, and half of the others.
+            let was_mine = state.compare_exchange(REPORTING, USED, Relaxed, Relaxed).is_ok();
+            let is_wanted = self.random.below(2) == 0;
+            if was_mine || is_wanted && state.compare_exchange(FREE, USED, Relaxed, Relaxed).is_ok() {
                 let page = block * PAGES + self.random.below(PAGES);
-                STATES[block].store(USED, Relaxed);
-                if self.is_hasty {
+                if was_mine && IS_HASTY.load(Relaxed) {
                     settle_hasty(block);
                 }
                 use_page(page);
@@ -203,10 +217,10 @@ fn prepare(start: &mut Start) -> Reporter {
     let pages = start.pages.take(blocks * PAGES, LARGE_BYTES);
     BASE.store(pages[0].address(), Relaxed);
     BLOCKS.store(blocks as u64, Relaxed);
+    IS_HASTY.store(start.parameters.number("hasty", 0) != 0, Relaxed);
     if apic::is_usable() {
         trap::set_handler(TIMER_VECTOR, on_timer);
-        // Whoever waits for the end of a report may be the first to use what is free.
-        trap::set_handler(VECTOR + 4, allocate_in_interrupt);
+        trap::set_handler(VECTOR + 4, on_report);
         cpu::write_msr(apic::LVT_TIMER, apic::DEADLINE | u64::from(TIMER_VECTOR));
         cpu::write_msr(apic::TSC_DEADLINE, cpu::tsc() + TIMER_TICKS);
     }
@@ -214,7 +228,6 @@ fn prepare(start: &mut Start) -> Reporter {
         balloon,
         random: Random::new(start.parameters.number("seed", 1)),
         blocks,
-        is_hasty: start.parameters.number("hasty", 0) != 0,
         reported: 0,
         taken: 0,
     }
@@ -227,14 +240,19 @@ pub(crate) fn run(mut start: Start) {
         use_page(page);
     }
     hypercall::event("up");
+    if apic::is_usable() {
+        cpu::enable_interrupts();
+    }
     for _ in 0..start.parameters.number("rounds", 60) {
         reporter.free_some();
         reporter.report();
     }
+    cpu::disable_interrupts();
     for page in 0..reporter.blocks * PAGES {
         expect(page, "at the end");
     }
     hypercall::measure("reported-blocks", reporter.reported);
     hypercall::measure("taken", reporter.taken);
     hypercall::measure("reused", REUSED.load(Relaxed));
+    hypercall::measure("in-interrupts", IN_INTERRUPTS.load(Relaxed));
 }

@@ -1,7 +1,7 @@
 //! `how=stall`: the host asks for memory, and nothing happens. The guest works on with all that it has.
 //!
 //! Parameters: `for` (milliseconds of idleness, 6000), `then` (`answer`: the target is met at last; else nothing).
-//! Events: `up`, `ignored` (a target was there, and nothing was done), `answered`. Measures: `asked` (pages).
+//! Events: `up`, `ignored` (a target was there, and nothing was done), `answered`, `settled` (2 s later). Measures: `asked` (pages).
 
 use pleat_guest::random::Random;
 use pleat_guest::virtio::Interrupts;
@@ -11,6 +11,8 @@ use pleat_guest::{apic, check, cpu, hypercall, interrupts};
 use crate::{Start, VECTOR};
 
 const STEP_MICROS: u64 = 50_000;
+/// The host looks about once a second.
+const SETTLE_MICROS: u64 = 2_200_000;
 const CHECKS: usize = 20;
 
 pub(crate) fn run(mut start: Start) {
@@ -50,7 +52,9 @@ pub(crate) fn run(mut start: Start) {
             balloon.set_actual(u32::try_from(arena.away).unwrap_or(0));
         }
         hypercall::event("answered");
-        apic::sleep_micros(STEP_MICROS * 2);
+        apic::sleep_micros(SETTLE_MICROS);
+        hypercall::event("settled");
+        apic::sleep_micros(STEP_MICROS);
     }
     arena.expect_all("at the end");
 }

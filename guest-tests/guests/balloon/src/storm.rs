@@ -7,10 +7,10 @@
 use pleat_guest::random::Random;
 use pleat_guest::virtio::balloon::{ALL, Balloon, LIST_MAX, LISTS, POISON, Way, list_bytes};
 use pleat_guest::virtio::{Interrupts, Piece};
-use pleat_guest::{check, hypercall, interrupts, println};
+use pleat_guest::{check, cpu, hypercall, interrupts, println};
 
+use crate::Start;
 use crate::arena::Arena;
-use crate::{Start, VECTOR};
 
 const PIECES_MAX: usize = 12;
 /// Pages that are compared after each operation.
@@ -61,8 +61,7 @@ impl Storm {
             self.arena.to_frames(&mut lists[number][..found]);
             self.offer(way, number, &lists[number][..found]);
         }
-        self.balloon.queue(way).kick();
-        self.wait(way);
+        self.kick_and_wait(way);
         for (list, len) in lists.iter_mut().zip(lens) {
             self.arena.to_indices(&mut list[..len]);
             self.moved[usize::from(way == Way::Deflate)] += len as u64;
@@ -87,13 +86,34 @@ impl Storm {
         check!(head.is_some(), "no room for a chain of {count}");
     }
 
-    /// Waits for all chains, half of the times by sleeping, where there are interrupts.
-    fn wait(&mut self, way: Way) {
-        if self.interrupts != Interrupts::Polled && self.random.below(2) == 0 {
-            let queue = self.balloon.queue(way);
+    /// Interrupts of the balloon so far.
+    fn interrupts(&self) -> u32 {
+        match self.interrupts {
+            Interrupts::Polled => 0,
+            Interrupts::Line => {
+                let line = self.balloon.transport.function().interrupt_line();
+                interrupts::counted(interrupts::LINES_VECTOR + (line & 15))
+            }
+            Interrupts::Messages(vector) => interrupts::counted(vector + 1) + interrupts::counted(vector + 2),
+        }
+    }
+
+    /// Tells the device, and waits for all chains: half of the times for an interrupt, where there are any.
+    fn kick_and_wait(&mut self, way: Way) {
+        let is_patient = self.interrupts != Interrupts::Polled && self.random.below(2) == 0;
+        if is_patient {
+            // Those of earlier chains, which nobody has waited for.
+            cpu::enable_interrupts();
+            cpu::disable_interrupts();
+        }
+        let before = self.interrupts();
+        self.balloon.queue(way).kick();
+        if is_patient && self.balloon.queue(way).pending() != 0 {
             let has_come = interrupts::sleep_while(INTERRUPT_MICROS, || {
+                let has_come = self.interrupts() != before;
+                let queue = self.balloon.queue(way);
                 while queue.take().is_some() {}
-                queue.pending() == 0
+                has_come && queue.pending() == 0
             });
             check!(has_come, "no interrupt, or chains were lost");
         }
@@ -164,12 +184,6 @@ pub(crate) fn run(mut start: Start) {
 }
 
 fn finish(storm: &Storm) {
-    let line = storm.balloon.transport.function().interrupt_line();
-    let interrupts = match storm.interrupts {
-        Interrupts::Polled => 0,
-        Interrupts::Line => interrupts::counted(interrupts::LINES_VECTOR + (line & 15)),
-        Interrupts::Messages(_) => interrupts::counted(VECTOR + 1) + interrupts::counted(VECTOR + 2),
-    };
     let [inflated, deflated] = storm.moved;
     println!(
         "{inflated} pages in, {deflated} out, {} as they were; {} compared",
@@ -179,5 +193,5 @@ fn finish(storm: &Storm) {
     hypercall::measure("deflated", deflated);
     hypercall::measure("kept", storm.arena.kept);
     hypercall::measure("checked-pages", storm.arena.checked);
-    hypercall::measure("interrupts", u64::from(interrupts));
+    hypercall::measure("interrupts", u64::from(storm.interrupts()));
 }

@@ -82,6 +82,18 @@ impl Work {
         (at, self.disk.request(kind, first, &pieces[..len]))
     }
 
+    /// Interrupts of the disk so far.
+    fn interrupts(&self) -> u32 {
+        match self.interrupts {
+            Interrupts::Polled => 0,
+            Interrupts::Line => {
+                let line = self.disk.transport.function().interrupt_line();
+                interrupts::counted(interrupts::LINES_VECTOR + (line & 15))
+            }
+            Interrupts::Messages(vector) => interrupts::counted(vector + 1),
+        }
+    }
+
     /// As [`Block::request`], asleep meanwhile. The header comes in two pieces.
     fn sleep_through(&mut self, kind: Kind, first: u64, data: &[Piece]) -> Answer {
         let (header, status) = self.disk.frame(kind, first);
@@ -91,15 +103,15 @@ impl Work {
         pieces[1] = Piece::read(header.at + u64::from(cut), header.bytes - cut);
         pieces[2..data.len() + 2].copy_from_slice(data);
         pieces[data.len() + 2] = status;
-        let queue = &mut self.disk.queue;
-        let head = queue.offer(&pieces[..data.len() + 3]);
+        let head = self.disk.queue.offer(&pieces[..data.len() + 3]);
         check!(head.is_some(), "no room for a request");
-        queue.kick();
-        check!(
-            interrupts::sleep_while(INTERRUPT_MICROS, || queue.has_used()),
-            "a request without an end"
-        );
-        let bytes = queue.wait().bytes;
+        let before = self.interrupts();
+        self.disk.queue.kick();
+        let has_come = interrupts::sleep_while(INTERRUPT_MICROS, || {
+            self.interrupts() != before && self.disk.queue.has_used()
+        });
+        check!(has_come, "no interrupt, or a request without an end");
+        let bytes = self.disk.queue.wait().bytes;
         Answer {
             status: self.disk.status(),
             bytes,
@@ -240,17 +252,9 @@ fn run(parameters: Parameters<'static>) {
         cpu::port_out_u8(RESET_CONTROL, 6);
         check!(false, "the reset did not happen");
     }
-    let interrupts = match work.interrupts {
-        Interrupts::Polled => 0,
-        Interrupts::Line => {
-            let line = work.disk.transport.function().interrupt_line();
-            interrupts::counted(interrupts::LINES_VECTOR + (line & 15))
-        }
-        Interrupts::Messages(_) => interrupts::counted(VECTOR + 1),
-    };
     println!("{} sectors written, {} compared", work.written, work.compared);
     hypercall::measure("sectors-written", work.written);
     hypercall::measure("sectors-compared", work.compared);
-    hypercall::measure("interrupts", u64::from(interrupts));
+    hypercall::measure("interrupts", u64::from(work.interrupts()));
     hypercall::event("work-ok");
 }
