@@ -10,7 +10,7 @@
 //!   for retired in pending.settle(|eptp| platform.flush(eptp)) { ledger takes it }
 //! ```
 
-use arrayvec::ArrayVec;
+use arrayvec::{ArrayVec, Drain};
 use core::mem;
 use pleat_types::{Hfn, OwnedFrame, Share};
 
@@ -150,7 +150,7 @@ impl<const N: usize> PendingFlush<N> {
 
     /// [`PendingFlush::settle`] where what is retired stays where it is until it is used again: a large one is
     /// not to be copied.
-    pub fn settle_in_place(&mut self, flush: impl FnOnce(u64)) -> impl Iterator<Item = Retired> {
+    pub fn settle_in_place(&mut self, flush: impl FnOnce(u64)) -> Drain<'_, Retired, N> {
         if !self.waiting.is_empty() {
             flush(self.eptp);
             self.waiting = ProcessorSet::EMPTY;

@@ -21,6 +21,7 @@ mod list_audit;
 mod record;
 mod regions;
 mod reshape;
+mod row;
 mod sharers;
 mod shares;
 mod slab;
@@ -33,6 +34,7 @@ pub use counts::Counts;
 pub use error::{Bug, Corruption, Error};
 pub use record::{FrameRecord, HUGE_ORDER, MAX_ORDER, MAX_SHARERS, Owner};
 pub use regions::Region;
+pub use row::Row;
 pub use sharers::NOTED_AT_ONCE;
 pub use shares::{Company, Released, Several};
 

@@ -6,7 +6,9 @@ mod tables;
 
 pub(crate) use tables::{FixedTables, Tables};
 
-use pleat_overcommit::ledger::{Counts, FrameRecord, FrameState, Ledger, Owner, Purpose, Region};
+use core::mem;
+
+use pleat_overcommit::ledger::{Counts, FrameRecord, FrameState, Ledger, Owner, Purpose, Region, Row};
 use pleat_overcommit::merge::Index;
 use pleat_types::{Gfn, GuestId, Hfn, OwnedFrame, PageSize};
 
@@ -150,6 +152,25 @@ impl FramePool {
         self.unindex(frame.first());
         let done = self.ledger.release(frame).is_ok();
         self.note(done);
+    }
+
+    /// Takes back what pages owned that lie side by side.
+    pub(crate) fn release_row(&mut self, row: Row) {
+        let done = self.ledger.release_row(row).is_ok();
+        self.note(done);
+    }
+
+    /// Adds a frame that a page owned to those that go back together; these go when it does not lie beside them.
+    #[inline]
+    pub(crate) fn release_with(&mut self, row: &mut Row, frame: OwnedFrame) {
+        self.unindex(frame.first());
+        if let Err(frame) = row.push(frame) {
+            self.release_row(mem::replace(row, Row::EMPTY));
+            if let Err(block) = row.push(frame) {
+                let done = self.ledger.release(block).is_ok();
+                self.note(done);
+            }
+        }
     }
 
     /// Takes back a table.

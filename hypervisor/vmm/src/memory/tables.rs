@@ -3,7 +3,7 @@
 use super::{GuestMemory, Life, MemoryError};
 use crate::frames::{FixedTables, Tables};
 use crate::host::Host;
-use pleat_overcommit::ledger::Purpose;
+use pleat_overcommit::ledger::{Purpose, Row};
 use pleat_stage2::{Part, Parts, PendingFlush, Retired, Stage2};
 use pleat_types::Platform;
 
@@ -56,27 +56,31 @@ impl<P: Platform> Host<P> {
     }
 
     /// Flushes where that is due, and gives back what was waiting for it.
-    pub(crate) fn settle<const N: usize>(&mut self, pending: PendingFlush<N>) {
-        for retired in pending.settle(|eptp| self.platform.flush(eptp)) {
+    pub(crate) fn settle<const N: usize>(&mut self, mut pending: PendingFlush<N>) {
+        let mut row = Row::EMPTY;
+        for retired in pending.settle_in_place(|eptp| self.platform.flush(eptp)) {
             match retired {
-                Retired::Frame(frame) => self.frames.release(frame),
+                Retired::Frame(frame) => self.frames.release_with(&mut row, frame),
                 Retired::Table(table) => self.frames.release_table(table),
                 Retired::Parts(parts) => self.release_parts(parts),
                 Retired::Share(share) => self.frames.release_share(self.platform.memory(), share),
             }
         }
+        self.frames.release_row(row);
     }
 
     /// Gives back what the 512 pages of a table had, and the table. If that finds a table that is not what it was, the
     /// rest stays lost, which the audit shows.
     fn release_parts(&mut self, parts: Parts) {
-        let frames = &mut self.frames;
+        let (frames, mut row) = (&mut self.frames, Row::EMPTY);
         let mut tables = FixedTables(self.platform.memory());
         let give = |tables: &mut FixedTables<'_, P::Memory>, part| match part {
-            Part::Frame(frame) => frames.release(frame),
+            Part::Frame(frame) => frames.release_with(&mut row, frame),
             Part::Share(share) => frames.release_share(tables.0, share),
         };
-        if let Ok(table) = parts.drain(&mut tables, give) {
+        let drained = parts.drain(&mut tables, give);
+        self.frames.release_row(row);
+        if let Ok(table) = drained {
             self.frames.release_table(table);
         }
     }
