@@ -243,7 +243,7 @@ mod tests {
     #[test]
     fn an_image_ends_with_its_last_page_that_is_not_zero() {
         let file = std::env::temp_dir().join(format!("xtask-image-{}", std::process::id()));
-        let mut used = |last: Option<usize>| {
+        let used = |last: Option<usize>| {
             let mut image = vec![0; 4 * PAGE];
             last.into_iter().for_each(|last| image[last] = 1);
             std::fs::write(&file, &image).unwrap();

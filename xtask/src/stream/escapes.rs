@@ -9,6 +9,9 @@ const MAX_SEQUENCE: usize = 32;
 const ESCAPE: char = '\x1b';
 /// Final bytes of control sequences that pass: cursor movement, erasing, colours.
 const HARMLESS: &str = "ABCDGHJKPm@";
+/// What begins the parameters of a private sequence (ECMA-48, 5.4.1): a terminal's own modes, such as pasting in
+/// brackets, which a shell turns on and off around each line.
+const PRIVATE: [char; 4] = ['<', '=', '>', '?'];
 
 /// Cleans the output of one guest; sequences may be cut between chunks.
 #[derive(Debug, Default)]
@@ -51,9 +54,11 @@ fn state(sequence: &str) -> State {
         Some('[') => {}
         Some(_) => return State::Unwanted,
     }
+    let is_private = sequence.contains(PRIVATE);
     match characters.last() {
-        None | Some('0'..='9' | ';') => State::Open,
-        Some(last) if HARMLESS.contains(last) => State::Harmless,
+        // Parameter and intermediate bytes: the end is still to come.
+        None | Some(' '..='?') => State::Open,
+        Some(last) if HARMLESS.contains(last) && !is_private => State::Harmless,
         Some(_) => State::Unwanted,
     }
 }
@@ -72,6 +77,13 @@ mod tests {
         assert_eq!(cleaner.clean("x\x1b"), "x");
         assert_eq!(cleaner.clean("[6"), "");
         assert_eq!(cleaner.clean("ny\x1b[J"), "y\x1b[J");
+    }
+
+    #[test]
+    fn the_modes_of_a_terminal_are_left_out_whole() {
+        let mut cleaner = Cleaner::default();
+        assert_eq!(cleaner.clean("\x1b[?2004h# \x1b[?2004l\r\n"), "# \r\n");
+        assert_eq!(cleaner.clean("a\x1b[>0cb\x1b[?25lc\x1b[?1Jd\x1b[4 qe"), "abcde");
     }
 
     #[test]
