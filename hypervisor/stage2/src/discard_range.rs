@@ -168,9 +168,7 @@ impl Stage2 {
             held.add(page, Level::One, 1);
         }
         memory.store(place.table, place.index, new.encode());
-        if held.zero > 0 {
-            self.forget_zero(memory, table)?;
-        }
+        self.forget_zero(memory, table, held.zero)?;
         self.counters.subtract(&held);
         self.counters.add(self.page(new, Level::Two)?, Level::Two, 1);
         self.count_unlinked(Level::One);
@@ -186,8 +184,12 @@ impl Stage2 {
         Ok(true)
     }
 
-    /// In a table that nothing links to any more: who gets it must not take the zero frame for somebody's.
-    fn forget_zero<M: TableMemory>(&self, memory: &mut M, table: Hfn) -> Result<(), Bug> {
+    /// In a table that nothing links to any more and that maps the zero frame so often: who gets it must not take that
+    /// frame for somebody's.
+    fn forget_zero<M: TableMemory>(&self, memory: &mut M, table: Hfn, mappings: u64) -> Result<(), Bug> {
+        if mappings == 0 {
+            return Ok(());
+        }
         for index in 0..ENTRIES {
             let entry = Entry::decode(memory.load(table, index), Level::One)?;
             if self.page(entry, Level::One)? == Page::Zero {

@@ -12,6 +12,7 @@ mod op;
 mod oracle;
 mod perform;
 mod random;
+mod ranges;
 mod sharing;
 mod sweeping;
 mod world;

@@ -6,6 +6,7 @@ mod huge;
 mod list_corruption;
 mod memory;
 mod model;
+mod parts;
 mod rows;
 mod sharing;
 mod sharing_model;
