@@ -51,6 +51,10 @@ for word in $(cat /proc/cmdline); do
             ;;
     esac
 done
+# Free memory is reported in blocks of 64 KiB. Usual are 2 MiB; but Linux reports nothing as long as no more than 32
+# blocks are free (mm/page_reporting.c), and 64 MiB are half of a small guest. The balloon's driver sets the usual value.
+order=/sys/module/page_reporting/parameters/page_reporting_order
+[ ! -e $order ] || echo 4 >$order
 "#;
 
 /// The drivers that our RAM disk loads for a guest. A kernel of somebody else's has modules of its own.
