@@ -143,7 +143,10 @@ mod tests {
         let console = "x\nvmstat: pgsteal_kswapd 9\nvmstat: pgsteal_direct 30\r\nvmstat: allocstall_normal 4\n\
                        vmstat: allocstall_movable 1\nvmstat: oom_kill 7\n";
         assert_eq!(forced_in(console), Some(35));
-        assert_eq!(forced_in("vmstat: pgsteal_direct many\nvmstat: oom_kill 3\n"), None);
+        assert_eq!(
+            forced_in("vmstat: pgsteal_direct many\nvmstat: oom_kill 3\n"),
+            None
+        );
         assert_eq!(ratio(Ok(10), Ok(40)), Ok(0.25));
         assert!(ratio(Ok(0), Ok(0)).unwrap_err().contains("nothing"));
         assert!(ratio(Err("a".to_owned()), Ok(1)).is_err());

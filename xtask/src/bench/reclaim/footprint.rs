@@ -30,7 +30,9 @@ impl Recorder {
     /// The footprint after against before, of the phase where that is worst.
     pub fn worst_return(&self) -> Result<f64, String> {
         let returns = PHASES.map(|phase| self.one_return(phase));
-        returns.into_iter().try_fold(0.0, |worst: f64, one| Ok(worst.max(one?)))
+        returns
+            .into_iter()
+            .try_fold(0.0, |worst: f64, one| Ok(worst.max(one?)))
     }
 
     fn one_return(&self, phase: &str) -> Result<f64, String> {
@@ -38,7 +40,9 @@ impl Recorder {
         let full = self.at(phase, "full")?;
         let freed = self.event(phase, "freed")?;
         if full < before + LEAST_FILLED {
-            return Err(format!("the {phase} backed by the host grew from {before} to {full} frames only"));
+            return Err(format!(
+                "the {phase} backed by the host grew from {before} to {full} frames only"
+            ));
         }
         let in_time = |at: u64| (freed + PATIENCE - FRESH..=freed + PATIENCE).contains(&at);
         let after = self.samples.iter().rev().find(|(at, _)| in_time(*at));
@@ -146,6 +150,9 @@ mod tests {
         assert!(why.contains("10 s after files-freed"), "{why}");
         let small = FRAMES.map(|(second, frames)| (second, frames.min(12_000)));
         let why = follow(&EVENTS, &small).worst_return().unwrap_err();
-        assert!(why.contains("cache backed by the host grew from 10000 to 12612"), "{why}");
+        assert!(
+            why.contains("cache backed by the host grew from 10000 to 12612"),
+            "{why}"
+        );
     }
 }
