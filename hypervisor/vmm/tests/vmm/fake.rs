@@ -39,6 +39,8 @@ pub enum Op {
     Spin(u64),
     /// Goes on at this step.
     Jump(usize),
+    /// A device has written this there before: for the oracle, which knows only programs.
+    Becomes(u64, Vec<u8>),
 }
 
 pub fn exits(exit: Exit) -> Op {
@@ -223,6 +225,7 @@ impl FakePlatform {
             Op::Privilege(level) => vcpu.privilege = level,
             Op::Priority(tpr) => vcpu.tpr = tpr,
             Op::Spin(ticks) => self.now += ticks,
+            Op::Becomes(..) => {}
             Op::Jump(to) => {
                 vcpu.at = to;
                 return None;

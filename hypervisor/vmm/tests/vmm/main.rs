@@ -1,8 +1,11 @@
 //! The hypervisor on a fake machine, from the boot context to the last record.
 #![allow(missing_docs, clippy::cast_possible_truncation)]
 
+mod balloon;
 mod churn;
 mod console;
+mod disk;
+mod equipped;
 mod events;
 mod fake;
 mod fake_memory;
@@ -19,7 +22,10 @@ mod merging_large;
 mod merging_short;
 mod oracle;
 mod random;
+mod reports;
 mod scenario;
 mod script;
 mod shares;
 mod shortage;
+mod virtio;
+mod virtio_kinds;

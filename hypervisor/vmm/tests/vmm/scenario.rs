@@ -13,6 +13,8 @@ use serde_json::Value;
 
 const BUNDLE: u64 = 4 << 20;
 pub const KERNEL_AT: u64 = 0x10_0000;
+/// The section of the bundle with the base image of disks.
+pub const DISK: u16 = 4;
 
 pub fn guest(name: &'static str) -> GuestConfig<'static> {
     GuestConfig {
@@ -83,6 +85,8 @@ pub struct Machine {
     pub programs: Vec<Vec<Op>>,
     pub kernel: Vec<u8>,
     pub initramfs: Option<Vec<u8>>,
+    /// The base image of disks: section [`DISK`].
+    pub disk: Option<Vec<u8>>,
     pub memory_bytes: usize,
     pub input: Vec<u8>,
     /// Ticks that the console's line takes for a byte.
@@ -109,6 +113,7 @@ impl Machine {
             programs,
             kernel: plain_kernel(),
             initramfs: None,
+            disk: None,
             memory_bytes: 16 << 20,
             input: vec![],
             console_ticks: 0,
@@ -150,6 +155,9 @@ impl Machine {
         writer
             .add(SectionKind::Hypervisor, "hypervisor", vec![9; 9000])
             .expect("fits");
+        if let Some(disk) = self.disk {
+            writer.add(SectionKind::Disk, "disk", disk).expect("fits");
+        }
         let mut bundle = writer.finish();
         damage(&mut bundle);
         let mut platform = FakePlatform::new(self.memory_bytes, self.programs);
