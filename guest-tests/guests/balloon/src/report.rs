@@ -22,7 +22,7 @@ use crate::{Start, VECTOR};
 const BLOCKS_MAX: usize = 64;
 const PAGES: usize = 512;
 const TIMER_VECTOR: u8 = 0x70;
-const TIMER_TICKS: u64 = 120_000;
+const TIMER_TICKS: u64 = 60_000;
 /// Blocks of a report: what Linux's driver sends at once.
 const CHAIN: usize = 32;
 
@@ -240,14 +240,14 @@ pub(crate) fn run(mut start: Start) {
         use_page(page);
     }
     hypercall::event("up");
-    if apic::is_usable() {
-        cpu::enable_interrupts();
-    }
     for _ in 0..start.parameters.number("rounds", 60) {
         reporter.free_some();
+        if apic::is_usable() {
+            cpu::enable_interrupts();
+        }
         reporter.report();
+        cpu::disable_interrupts();
     }
-    cpu::disable_interrupts();
     for page in 0..reporter.blocks * PAGES {
         expect(page, "at the end");
     }
