@@ -132,7 +132,7 @@ fn a_guest_that_starts_again_finds_the_image_as_it_was() {
     let mut config = disk_guest("a", "a");
     config.on_reboot = OnReboot::Restart;
     let mut machine = with_disk(vec![(config, program)]);
-    machine.config.for_ms = Some(20);
+    machine.config.for_ms = Some(1);
     let report = machine.run();
     let boots = report.of_kind("state").len();
     assert!(boots > 6, "{boots}");

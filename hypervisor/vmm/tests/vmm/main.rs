@@ -4,7 +4,9 @@
 mod balloon;
 mod churn;
 mod console;
+mod device_shortage;
 mod disk;
+mod ended_devices;
 mod equipped;
 mod events;
 mod fake;
@@ -22,6 +24,7 @@ mod merging_large;
 mod merging_short;
 mod oracle;
 mod random;
+mod plugging;
 mod reports;
 mod scenario;
 mod script;

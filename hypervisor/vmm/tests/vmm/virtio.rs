@@ -38,6 +38,7 @@ impl Kind {
         match (self, queue) {
             (Self::Balloon | Self::Block, _) => 128,
             (Self::Console, 1 | 3 | 5) => 64,
+            (Self::Random, _) => 8,
             _ => 16,
         }
     }
