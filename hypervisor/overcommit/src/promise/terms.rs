@@ -22,7 +22,8 @@ pub struct Wishes {
     pub promised: u64,
     /// What it can always have, in frames.
     pub reservation: u64,
-    /// What it can have at most, in frames; `None`: all that it was promised, also when that grows.
+    /// What it can have at most, in frames, which may be more than it was promised today, for a guest that can grow;
+    /// `None`: all that it was promised, also when that grows.
     pub limit: Option<u64>,
     /// Its part of what is left beyond the reservations.
     pub shares: u32,
@@ -130,7 +131,6 @@ impl fmt::Display for TermsError {
         )?;
         match self.place {
             Place::Reservation => f.write_str(" (the limit)"),
-            Place::Limit => f.write_str(" (the memory)"),
             _ => Ok(()),
         }
     }
@@ -155,10 +155,11 @@ impl Terms {
             is_allowed.then_some(()).ok_or(refusal)
         };
         let limit = wishes.limit.unwrap_or(wishes.promised);
+        let most_reserved = limit.min(wishes.promised);
         let tax = u64::from(wishes.idle_tax_percent);
         within(Place::Promised, wishes.promised, 1, PROMISED_MAX)?;
-        within(Place::Limit, limit, 1, wishes.promised)?;
-        within(Place::Reservation, wishes.reservation, 0, limit)?;
+        within(Place::Limit, limit, 1, PROMISED_MAX)?;
+        within(Place::Reservation, wishes.reservation, 0, most_reserved)?;
         within(Place::Shares, u64::from(wishes.shares), 1, u64::from(u32::MAX))?;
         within(Place::IdleTax, tax, 0, u64::from(IDLE_TAX_MAX_PERCENT))?;
         within(Place::CacheSoft, u64::from(wishes.cache_soft_percent), 0, 100)?;
@@ -169,7 +170,7 @@ impl Terms {
     /// The same terms for a guest that has grown or shrunk (virtio-mem). A limit of "all of it" goes along.
     ///
     /// # Errors
-    /// It shrinks below its reservation or its limit.
+    /// It shrinks below its reservation.
     pub fn resized(&self, promised: u64) -> Result<Self, TermsError> {
         Self::new(Wishes {
             promised,
@@ -189,12 +190,12 @@ impl Terms {
         self.wishes.reservation
     }
 
-    /// What it can have at most.
+    /// What it can have at most, today: never more than it was promised.
     #[must_use]
     pub const fn limit(&self) -> u64 {
         match self.wishes.limit {
-            Some(limit) => limit,
-            None => self.wishes.promised,
+            Some(limit) if limit < self.wishes.promised => limit,
+            _ => self.wishes.promised,
         }
     }
 

@@ -24,13 +24,20 @@ fn they_say_where_and_what_is_allowed() {
         "reservation of 100 MiB is not allowed: 0 MiB to 96 MiB (the limit)"
     );
     let (place, text) = refusal(Wishes {
-        limit: Some(mib(128) + 1),
+        limit: Some(0),
         ..good
     });
     assert_eq!(place, Place::Limit);
+    assert_eq!(text, "limit of 0 MiB is not allowed: 4 KiB to 268435456 MiB");
+    // More than it was promised today is no reservation, however high the limit.
+    let (_, text) = refusal(Wishes {
+        limit: Some(mib(256)),
+        reservation: mib(129),
+        ..good
+    });
     assert_eq!(
         text,
-        "limit of 131076 KiB is not allowed: 4 KiB to 128 MiB (the memory)"
+        "reservation of 129 MiB is not allowed: 0 MiB to 128 MiB (the limit)"
     );
     let (_, text) = refusal(Wishes { shares: 0, ..good });
     assert_eq!(text, "shares of 0 is not allowed: 1 to 4294967295");
@@ -85,10 +92,16 @@ fn a_guest_that_grows_keeps_its_terms() {
         ..wishes(mib(64))
     });
     assert_eq!(limited.resized(mib(256)).map(|terms| terms.limit()), Ok(mib(48)));
-    assert_eq!(
-        limited.resized(mib(32)).map_err(|error| error.place),
-        Err(Place::Limit)
-    );
+    assert_eq!(limited.resized(mib(32)).map(|terms| terms.limit()), Ok(mib(32)));
+    // A limit beyond what a guest begins with holds for what it grows to.
+    let growing = terms(Wishes {
+        limit: Some(mib(96)),
+        cache_strict_percent: 50,
+        ..wishes(mib(64))
+    });
+    assert_eq!((growing.limit(), growing.cache_strict()), (mib(64), mib(32)));
+    let grown = growing.resized(mib(256)).expect("it may grow");
+    assert_eq!((grown.limit(), grown.cache_strict()), (mib(96), mib(48)));
     assert_eq!(
         unlimited.resized(mib(16)).map_err(|error| error.place),
         Err(Place::Reservation)
