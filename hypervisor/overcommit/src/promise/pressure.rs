@@ -81,6 +81,8 @@ pub struct PressureGauge {
     lower: Option<(u64, Level)>,
     /// What the operator wants the guest to be told.
     forced: Option<Level>,
+    /// Whether the level is one that the operator wanted.
+    was_forced: bool,
 }
 
 impl PressureGauge {
@@ -89,6 +91,7 @@ impl PressureGauge {
         level: Level::None,
         lower: None,
         forced: None,
+        was_forced: false,
     };
 
     /// The level that the guest was told.
@@ -115,8 +118,11 @@ impl PressureGauge {
         let before = self.level;
         let (level, lower) = match self.forced {
             Some(level) => (level, None),
+            // What was told at the operator's word was never measured: nothing of it is held.
+            None if self.was_forced => (Level::for_guest(state, wanted), None),
             None => self.held(now_ms, Level::for_guest(state, wanted)),
         };
+        self.was_forced = self.forced.is_some();
         (self.level, self.lower) = (level, lower);
         (level != before).then_some(level)
     }

@@ -85,6 +85,17 @@ fn the_operator_decides() {
     assert_eq!(gauge.update(1, HostState::Low, 9), Some(Level::None));
     gauge.force(None);
     assert_eq!(gauge.update(2, HostState::Soft, 9), Some(Level::Some));
+    // A level that was forced is not held once it is not, whichever way it goes; after that levels are held again.
+    gauge.force(Some(Level::Full));
+    assert_eq!(gauge.update(3, HostState::Soft, 9), Some(Level::Full));
+    assert_eq!(gauge.update(4, HostState::High, 0), None);
+    gauge.force(None);
+    assert_eq!(gauge.update(5, HostState::Soft, 9), Some(Level::Some));
+    assert_eq!(gauge.update(6, HostState::High, 0), None);
+    // One that was never told holds nothing up and lets nothing go.
+    gauge.force(Some(Level::Full));
+    gauge.force(None);
+    assert_eq!(gauge.update(7, HostState::High, 0), None);
 }
 
 #[test]
