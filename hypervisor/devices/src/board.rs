@@ -37,8 +37,26 @@ pub enum PortEffect {
     OutputReady,
     /// A virtio device has something to do: [`Board::serve`].
     Kick,
+    /// The driver has notified a queue: the owner calls serve, until [`Board::is_waiting`] says that the queue is done
+    /// with.
+    Notified(Notified),
     /// The guest resets its machine (port 0xCF9, or 0xFE to port 0x64).
     Reboot,
+}
+
+impl PortEffect {
+    /// Whether the owner is to call [`Board::serve`].
+    #[must_use]
+    pub const fn wants_service(self) -> bool {
+        matches!(self, Self::Kick | Self::Notified(_))
+    }
+}
+
+/// A queue that its driver has notified.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Notified {
+    pub(crate) place: u8,
+    pub(crate) queue: u8,
 }
 
 /// Whether an interrupt waits.

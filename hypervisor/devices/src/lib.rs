@@ -31,7 +31,7 @@ mod rtc;
 mod uart;
 pub mod virtio;
 
-pub use board::{Board, BoardConfig, ConsoleFull, Pending, PortEffect};
+pub use board::{Board, BoardConfig, ConsoleFull, Notified, Pending, PortEffect};
 pub use msr::{GuestFault, MsrEffect};
 pub use pci::MSIX_PAGE;
 

@@ -16,7 +16,7 @@ use crate::error::Bug;
 use crate::find::{Slot, descend_from};
 use crate::flush::{PendingFlush, Retired};
 use crate::memory::TableMemory;
-use crate::table::{Page, Stage2, return_spares, take_spares};
+use crate::table::{Page, Stage2, return_spares, take_spares_to_cut};
 
 /// The most pages of a batch: as many as the Linux driver puts into one buffer
 /// (`VIRTIO_BALLOON_ARRAY_PFNS_MAX`).
@@ -251,7 +251,7 @@ impl<M: TableMemory, F: Fn(Page) -> bool> Batch<'_, M, F> {
         if place.entry == new {
             return Ok(None);
         }
-        let Ok(mut spares) = take_spares(self.memory, place.level.rank()) else {
+        let Ok(mut spares) = take_spares_to_cut(self.memory, place.entry, place.level.rank()) else {
             self.done.kept += 1;
             return Ok(None);
         };

@@ -13,7 +13,7 @@ use crate::flush::{PendingFlush, Retired};
 use crate::memory::TableMemory;
 use crate::parts::Parts;
 use crate::range::largest_block;
-use crate::table::{Page, Place, Stage2, return_spares, take_spares};
+use crate::table::{Page, Place, Stage2, return_spares, take_spares_to_cut};
 
 /// About how many pages or blocks one piece takes out.
 const WORK_IN_A_PIECE: usize = 2 * ENTRIES;
@@ -133,7 +133,7 @@ impl Stage2 {
         level: Level,
         piece: &mut Piece,
     ) -> Result<(), Error> {
-        let mut spares = take_spares(memory, place.level.rank() - level.rank())?;
+        let mut spares = take_spares_to_cut(memory, place.entry, place.level.rank() - level.rank())?;
         let new = Entry::Absent(piece.to);
         let carved = self.carve(memory, place, at, level, new, &mut spares);
         return_spares(memory, spares);

@@ -20,6 +20,12 @@ pub trait TableMemory {
     /// A frame for a new table; its content does not matter. `None` when the host is short.
     fn allocate_table(&mut self) -> Option<Hfn>;
 
+    /// The same for a table that only cuts up what is not backed: it brings no frame back, so it must leave alone what is
+    /// kept for who would.
+    fn allocate_table_for_absent(&mut self) -> Option<Hfn> {
+        self.allocate_table()
+    }
+
     /// Takes back a frame from [`TableMemory::allocate_table`] that was never linked, so that no
     /// processor can know it and no flush is due.
     fn free_table(&mut self, table: Hfn);

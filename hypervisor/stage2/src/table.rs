@@ -250,6 +250,26 @@ pub(crate) fn take_spares<M: TableMemory>(memory: &mut M, count: usize) -> Resul
     Ok(spares)
 }
 
+/// The tables to cut up this entry.
+pub(crate) fn take_spares_to_cut<M: TableMemory>(
+    memory: &mut M,
+    entry: Entry,
+    count: usize,
+) -> Result<Spares, Error> {
+    if !matches!(entry, Entry::Absent(_)) {
+        return take_spares(memory, count);
+    }
+    let mut spares = Spares::new();
+    while spares.len() < count {
+        let Some(table) = memory.allocate_table_for_absent() else {
+            return_spares(memory, spares);
+            return Err(Error::HostShort);
+        };
+        spares.push(table);
+    }
+    Ok(spares)
+}
+
 /// Gives back what was not needed.
 pub(crate) fn return_spares<M: TableMemory>(memory: &mut M, spares: Spares) {
     for table in spares {

@@ -154,6 +154,7 @@ impl<P: Platform> Hypervisor<P> {
         begin_merging(merger, &mut host, config);
         let mut images = Images::new(bundle, &header);
         images.plan(config);
+        let book = cooperation::book(host.frames.counts(), &host.thresholds, images.kept_frames());
         let slice_us = Some(config.slice_us)
             .filter(|micros| *micros > 0)
             .unwrap_or(DEFAULT_SLICE_US);
@@ -161,7 +162,6 @@ impl<P: Platform> Hypervisor<P> {
         let scheduler = Scheduler::new(host.micros(WAKE_CREDIT_US));
         let script = Script::new(&config.script);
         let editor = Editor::new();
-        let book = cooperation::book(host.frames.counts(), &host.thresholds);
         Ok(Self {
             host,
             config,
@@ -176,6 +176,7 @@ impl<P: Platform> Hypervisor<P> {
             has_quit: false,
             book,
             consider_at: Tsc(0),
+            considered_at: Tsc(0),
             considered: HostState::High,
             merger,
         })

@@ -98,6 +98,8 @@ impl<P: Platform> Cpu<'_, P> {
             Resume::Halt => {
                 self.vcpu.advance();
                 self.guest.has_news = true;
+                // A message that the guest has let through since, or work that waited for memory.
+                self.host.serve_for_a_while(self.guest);
                 let is_woken = matches!(
                     self.guest.board.pending_interrupt(self.vcpu.tpr()),
                     Pending::Vector(_)

@@ -5,8 +5,7 @@ use crate::devices::Work;
 use crate::memory::Fault;
 use crate::stop::Stop;
 use pleat_devices::cpuid::ControlState;
-use pleat_devices::{GuestFault, MsrEffect, PortEffect};
-use pleat_overcommit::ledger::Purpose;
+use pleat_devices::{GuestFault, MsrEffect, Notified, PortEffect};
 use pleat_types::{CrAccess, EptViolation, Event, Exit, Gpr, Platform, PortAccess, Vcpu};
 
 /// RFLAGS.IF.
@@ -80,20 +79,24 @@ impl<P: Platform> Cpu<'_, P> {
                 self.host.drain_output(self.guest);
                 Resume::Next
             }
-            PortEffect::Kick => self.serve_devices(),
+            PortEffect::Kick => self.serve_devices(None),
+            PortEffect::Notified(queue) => self.serve_devices(Some(queue)),
             PortEffect::Reboot => Resume::Reboot,
         }
     }
 
-    /// A notification: the devices work in the guest's own time. The OUT is done when nothing is left of it.
-    /// Apart, so that the stack and registers that devices need are no part of other exits.
+    /// The devices work in the guest's own time. The OUT that notifies a queue is done when nothing is left of that; what
+    /// other queues have left, they do later. Apart, so that the stack and registers that devices need are no part of
+    /// other exits.
     #[inline(never)]
-    fn serve_devices(&mut self) -> Resume {
-        match self.host.serve_once(self.guest) {
-            Work::Done => Resume::Next,
-            Work::More => Resume::Retry,
-            Work::HostShort => Resume::Park(Purpose::Demand),
+    fn serve_devices(&mut self, notified: Option<Notified>) -> Resume {
+        let work = self.host.serve_once(self.guest);
+        let is_done = !notified.is_some_and(|queue| self.guest.board.is_waiting(queue));
+        match work {
             Work::Bug(place) => Resume::Stop(Stop::Bug(place, 0)),
+            _ if is_done => Resume::Next,
+            Work::Done | Work::More => Resume::Retry,
+            Work::HostShort(purpose) => Resume::Park(purpose),
         }
     }
 

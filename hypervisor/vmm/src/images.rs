@@ -82,6 +82,12 @@ impl Images {
         }
     }
 
+    /// Frames of images that stay as long as guests do that may need them again.
+    pub(crate) fn kept_frames(&self) -> u64 {
+        let kept = self.all.iter().filter(|image| image.keepers > 0);
+        kept.map(|image| image.section.pages()).sum()
+    }
+
     /// Notes that this guest, which has been loaded or could not be, will not be loaded again.
     fn forget(&mut self, guest: &GuestConfig<'_>) {
         if let Some(image) = disk_of(guest).and_then(|index| self.all.get_mut(index)) {

@@ -173,6 +173,7 @@ impl<P: Platform> Host<P> {
             events: ArrayVec::new(),
             events_dropped: 0,
             reason: Reason::new(),
+            bug: None,
         }
     }
 
@@ -233,6 +234,9 @@ impl<P: Platform> Host<P> {
         guest.tsc_offset = 0u64.wrapping_sub(self.platform.now().0);
         vcpu.set_tsc_offset(guest.tsc_offset);
         guest.board = self.new_board(&guest.config, &guest.space);
+        guest
+            .board
+            .set_requested_memory(guest.cooperation.requested_bytes);
         guest.xcr0 = XCR0_AT_RESET;
         guest.has_news = true;
         guest.is_window_open = false;

@@ -10,8 +10,10 @@ use crate::images::Images;
 use crate::merge::{Merger, Progress};
 use crate::scheduler::Scheduler;
 use crate::script::Script;
+use crate::stop::Stop;
 use arrayvec::ArrayVec;
 use pleat_bundle::config::{MAX_GUESTS, RunConfig};
+use pleat_overcommit::ledger::Purpose;
 use pleat_overcommit::promise::{Book, HostState};
 use pleat_types::{Platform, Tsc};
 
@@ -74,7 +76,9 @@ pub struct Hypervisor<P: Platform> {
     pub(crate) book: Book,
     /// When it is thought over next what guests are asked for.
     pub(crate) consider_at: Tsc,
-    /// The host's state when that was done last.
+    /// When that was done last.
+    pub(crate) considered_at: Tsc,
+    /// The host's state when that was done last, or the best one since then.
     pub(crate) considered: HostState,
     /// The scanner for equal pages.
     pub(crate) merger: &'static mut Merger,
@@ -96,6 +100,10 @@ impl<P: Platform> Hypervisor<P> {
             self.take_stock();
             self.cooperate(now);
             self.wake_guests(now);
+            if let Some((index, place)) = self.found_bug() {
+                self.end(index, Stop::Bug(place, 0));
+                continue;
+            }
             if let Some((victim, stop)) = self.relieve_shortage(now) {
                 self.end(victim, stop);
                 self.renew_patience(now);
@@ -119,6 +127,12 @@ impl<P: Platform> Hypervisor<P> {
     /// All guests.
     pub(crate) fn guests(&self) -> impl Iterator<Item = &Guest> + Clone {
         self.slots.iter().map(|slot| &slot.guest)
+    }
+
+    /// A guest that a mistake of ours has come to light for, outside of its time.
+    fn found_bug(&self) -> Option<(usize, &'static str)> {
+        let mut guests = self.guests().enumerate();
+        guests.find_map(|(index, guest)| Some((index, guest.bug.filter(|_| !guest.has_ended())?)))
     }
 
     fn run_slice(&mut self, index: usize) {
@@ -165,9 +179,17 @@ impl<P: Platform> Hypervisor<P> {
                 self.scheduler.wait(index);
             }
             Pause::Parked(purpose) => {
+                let now = self.host.platform.now();
+                // Who has less than its reservation gets any frame that there is.
+                let purpose = if guest.memory.is_below_reservation() {
+                    Purpose::Relief
+                } else {
+                    purpose
+                };
                 guest.life = Life::Parked(self.host.frames.shortage(purpose));
-                guest.note_shortage(self.host.platform.now(), self.slice);
+                guest.note_shortage(now, self.slice);
                 self.scheduler.wait(index);
+                self.reconsider_soon();
             }
             Pause::Reboot => self.reboot(index),
             Pause::Ended(stop) => self.end(index, stop),
@@ -213,13 +235,22 @@ impl<P: Platform> Hypervisor<P> {
     /// How much memory there is, and how much of it has to be kept back.
     fn take_stock(&mut self) {
         let zero_pages = self.guests().map(|guest| guest.memory.counters().zero).sum();
-        self.host.frames.adjust_reserve(zero_pages);
+        // What a guest does not use, because its balloon has it, it is not kept either.
+        let pledged = self.guests().map(Guest::pledged_frames).sum();
+        self.host.frames.adjust_reserve(zero_pages, pledged);
         let counts = self.host.frames.counts();
         let state = self
             .host
             .thresholds
             .state_after(self.host.state, counts.free, counts.total);
-        self.host.state = state;
+        if state != self.host.state {
+            let free = counts.free;
+            self.host.state = state;
+            let record = self.host.record("host").text("state", state.name());
+            record.number("free", free).end();
+        }
+        // Getting worse again counts as getting worse.
+        self.considered = self.considered.min(state);
     }
 
     /// Guests whose interrupt has come, or for which there is memory again, can run.
@@ -234,6 +265,10 @@ impl<P: Platform> Hypervisor<P> {
             else {
                 continue;
             };
+            if guest.life == Life::Waiting && guest.board.has_device_work() {
+                // Host memory that its devices waited for may be there, and the guest waits for them.
+                self.host.serve_for_a_while(guest);
+            }
             let is_awake = match guest.life {
                 Life::Waiting => guest.is_woken(vcpu, now),
                 Life::Parked(shortage) => self.host.frames.is_better_than(shortage),
@@ -266,7 +301,7 @@ impl<P: Platform> Hypervisor<P> {
         if is_hopeless
             && !self
                 .guests()
-                .any(|guest| guest.is_paused || guest.waits_for_memory())
+                .any(|guest| guest.is_paused || guest.waits_for_memory() || guest.board.has_device_work())
         {
             self.host.fail(format_args!(
                 "every guest waits for an interrupt that nothing will raise"

@@ -8,6 +8,7 @@ use crate::boot::Slot;
 use crate::guest::{Guest, Life};
 use crate::run::Hypervisor;
 use crate::stop::Stop;
+use pleat_devices::virtio::Pace;
 use pleat_types::{Platform, Tsc};
 
 /// How long guests wait for a frame before one of them is stopped, in microseconds. Long enough for a
@@ -26,13 +27,20 @@ impl<P: Platform> Hypervisor<P> {
         if waited >= self.host.micros(PATIENCE_US) {
             let ticks = u128::from(waited.0) * 1000 / u128::from(self.host.tsc_hz.max(1));
             let millis = u64::try_from(ticks).unwrap_or(u64::MAX);
-            return Some((victim, Stop::HostShort(millis)));
+            let stop = if self.slots[victim].guest.waits_for_memory() {
+                Stop::HostShort(millis)
+            } else {
+                Stop::Reserved(millis)
+            };
+            return Some((victim, stop));
         }
         // Who runs, or will be woken by its timer, may end and free its memory; and equal pages that have not been
         // merged yet may free some.
         let is_running = |guest: &Guest| guest.life == Life::Running && !guest.is_paused;
         let can_go_on = |slot: &Slot<P::Vcpu>| is_running(&slot.guest) || slot.wake_up() != Tsc::NEVER;
-        let can_go_on = self.slots.iter().any(can_go_on) || self.has_pages_to_merge();
+        let can_go_on = self.slots.iter().any(can_go_on)
+            || self.has_pages_to_merge()
+            || self.guests().any(Guest::can_give);
         (!can_go_on).then_some((victim, Stop::HostStuck))
     }
 
@@ -50,24 +58,42 @@ impl<P: Platform> Hypervisor<P> {
         since.map_or(Tsc::NEVER, |since| since.after(patience))
     }
 
-    /// Of the guests that wait for memory, the one with the lowest priority, among equals with the lowest weight, the
-    /// last.
+    /// Who is stopped when nothing else helps: of those that wait for memory and have more than their reservation, or of
+    /// the others that have more, or of those that wait: the one with the lowest priority, among equals with the lowest
+    /// weight, the last. There is none while nobody waits.
     fn victim(&self) -> Option<usize> {
-        self.guests()
-            .enumerate()
-            .filter(|(_, guest)| guest.waits_for_memory())
-            .min_by_key(|(index, guest)| {
-                (
-                    guest.config.terms.priority,
-                    guest.config.weight,
-                    usize::MAX - index,
-                )
+        if !self.guests().any(Guest::waits_for_memory) {
+            return None;
+        }
+        let rank = |guest: &Guest| match (guest.waits_for_memory(), guest.has_more_than_reserved()) {
+            (true, true) => Some(0),
+            (false, true) => Some(1),
+            (true, false) => Some(2),
+            (false, false) => None,
+        };
+        let live = self.guests().enumerate().filter(|(_, guest)| !guest.has_ended());
+        live.filter_map(|(index, guest)| rank(guest).map(|rank| (index, guest, rank)))
+            .min_by_key(|(index, guest, rank)| {
+                let terms = &guest.config.terms;
+                (*rank, terms.priority, guest.config.weight, usize::MAX - index)
             })
-            .map(|(index, _)| index)
+            .map(|(index, ..)| index)
     }
 }
 
 impl Guest {
+    /// It has frames that it was not promised for certain.
+    fn has_more_than_reserved(&self) -> bool {
+        let reserved = self.cooperation.terms.map_or(0, |terms| terms.reservation());
+        self.memory.counters().owned_frames() > reserved
+    }
+
+    /// Its balloon has a driver that does what it is told, and it can do that: it may be asked for memory, or has been.
+    fn can_give(&self) -> bool {
+        let is_able = !self.is_paused && !self.has_ended() && !self.waits_for_memory();
+        is_able && matches!(self.cooperation.pace, Pace::Moving | Pace::Settled)
+    }
+
     /// It would run if there were memory. Who is paused waits for a person, not for memory.
     pub(crate) const fn waits_for_memory(&self) -> bool {
         matches!(self.life, Life::Parked(_)) && !self.is_paused

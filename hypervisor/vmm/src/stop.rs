@@ -33,6 +33,8 @@ pub(crate) enum Stop {
     UnknownExit(u16),
     /// No host frame became free for this many milliseconds.
     HostShort(u64),
+    /// Another guest, which had less than its reservation, waited for this many milliseconds.
+    Reserved(u64),
     /// No host frame is free, and no guest can go on and free one.
     HostStuck,
     /// A mistake of ours that concerns this guest only: where.
@@ -96,6 +98,7 @@ impl Stop {
             | Self::ControlRegister(_)
             | Self::UnknownExit(_)
             | Self::HostShort(_)
+            | Self::Reserved(_)
             | Self::HostStuck
             | Self::Bug(..) => Ended::Stopped,
             Self::NotStarted(_) | Self::TripleFault | Self::EntryFailed(_) => Ended::Crashed,
@@ -148,6 +151,13 @@ impl fmt::Display for Stop {
                 write!(
                     f,
                     "host out of memory: waited {seconds}.{tenths} s for a free frame"
+                )
+            }
+            Self::Reserved(ms) => {
+                let (seconds, tenths) = (ms / 1000, ms % 1000 / 100);
+                write!(
+                    f,
+                    "host out of memory: another guest waited {seconds}.{tenths} s for its reservation"
                 )
             }
             Self::HostStuck => f.write_str("host out of memory: no guest can go on and free a frame"),

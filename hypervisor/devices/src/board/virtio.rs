@@ -2,7 +2,7 @@
 
 use pleat_types::PortSize;
 
-use super::{Board, ConsoleFull, PortEffect};
+use super::{Board, ConsoleFull, Notified, PortEffect};
 use crate::pci::VIRTIO_PLACES;
 use crate::virtio::{
     BALLOON, Balloon, Block, CONSOLE, Console, Entropy, FunctionView, Hands, MEM, Mem, NAMES, NOTIFY,
@@ -43,14 +43,18 @@ impl Board {
             return self.kick(place);
         }
         // Each queue has an address of its own; the number written there says the same (4.1.5.2).
-        let is_new = endpoint.notify((offset - NOTIFY) >> 2);
+        let queue = (offset - NOTIFY) >> 2;
+        let is_new = endpoint.notify(queue);
         let is_master = self
             .pci
             .function(place)
             .is_some_and(|function| function.is_master());
         if is_new && is_master {
             self.virtio.mark_busy(place);
-            PortEffect::Kick
+            PortEffect::Notified(Notified {
+                place: u8::try_from(place).unwrap_or(u8::MAX),
+                queue: (queue & 31) as u8,
+            })
         } else {
             PortEffect::None
         }
@@ -101,6 +105,13 @@ impl Board {
     #[must_use]
     pub const fn has_device_work(&self) -> bool {
         self.virtio.busy() != 0
+    }
+
+    /// Whether a queue that was notified still has work: of another queue's, which may have to wait for memory, its
+    /// driver need not know.
+    pub fn is_waiting(&mut self, notified: Notified) -> bool {
+        let endpoint = self.virtio.endpoint_mut(usize::from(notified.place));
+        endpoint.is_some_and(|endpoint| endpoint.registers().kicked >> notified.queue & 1 != 0)
     }
 
     /// One bounded step of work on each kicked queue, and the interrupts that come of it. To be called when

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::vec;
 
 use pleat_devices::virtio::{BalloonSetup, DeviceSet, Direction, MemSetup, Served};
-use pleat_devices::{Board, BoardConfig, PortEffect};
+use pleat_devices::{Board, BoardConfig};
 use pleat_types::{Gfn, Gpa, Tsc};
 
 use super::watched::Watched;
@@ -206,7 +206,7 @@ impl Guest {
         }
         let queue = self.queues.get_mut(&(device, 0)).expect("set up just now");
         let head = queue.add(&mut self.hands, &[(Gpa::new(BUFFERS), 8, Direction::ToGuest)]);
-        assert_eq!(driver.notify(&mut self.board, 0), PortEffect::Kick);
+        assert!(driver.notify(&mut self.board, 0).wants_service());
         assert_eq!(self.serve(), Served::Idle);
         let queue = self.queues.get_mut(&(device, 0)).expect("set up just now");
         assert_eq!(queue.used(&self.hands), [(head, 8)]);

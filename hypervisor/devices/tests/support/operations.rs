@@ -1,7 +1,7 @@
 //! What the guest's bytes mean: some of it what a driver does, some of it what nobody should do.
 
+use pleat_devices::Pending;
 use pleat_devices::virtio::{Direction, Served};
-use pleat_devices::{Pending, PortEffect};
 use pleat_types::PortSize::{Byte, Dword, Word};
 use pleat_types::{Gpa, PortSize, Tsc};
 
@@ -146,7 +146,7 @@ impl Guest {
 
     fn notify(&mut self, device: usize, index: u16) {
         if let Some(driver) = self.drivers[device]
-            && driver.notify(&mut self.board, index) == PortEffect::Kick
+            && driver.notify(&mut self.board, index).wants_service()
         {
             assert!(self.board.has_device_work());
         }
@@ -237,7 +237,7 @@ impl Guest {
     fn write_port(&mut self, bytes: &mut Bytes<'_>) {
         let (port, size) = Self::port(bytes);
         let value = bytes.word() & size.mask();
-        if output(&mut self.board, port, size, value) == PortEffect::Kick {
+        if output(&mut self.board, port, size, value).wants_service() {
             assert!(self.board.has_device_work());
             self.serve_all(SERVES);
         }
@@ -254,7 +254,7 @@ impl Guest {
         let at = u32::from(bytes.byte() & 0xfc);
         let before = config(&mut self.board, device, at);
         let value = bytes.word();
-        if set_config(&mut self.board, device, at, value) == PortEffect::Kick {
+        if set_config(&mut self.board, device, at, value).wants_service() {
             self.serve_all(1);
         }
         if bytes.byte() & 1 == 0 {

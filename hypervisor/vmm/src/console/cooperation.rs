@@ -139,6 +139,7 @@ impl<P: Platform> Hypervisor<P> {
             ));
             return;
         };
+        guest.cooperation.requested_bytes = beyond * FRAME_SIZE as u64;
         guest.board.set_requested_memory(beyond * FRAME_SIZE as u64);
         self.host.serve_for_a_while(guest);
         let record = self.host.record("mem").text("guest", name);

@@ -9,9 +9,9 @@ use pleat_overcommit::ledger::Counts;
 use pleat_overcommit::promise::{Book, Terms, TermsError, Thresholds, Wishes, overhead};
 use pleat_types::{FRAME_SIZE, Platform};
 
-/// Frames beside Pleat's own, less a floor that keeps the host out of the low state.
-pub(crate) fn book(counts: &Counts, thresholds: &Thresholds) -> Book {
-    let own = counts.image + counts.metadata + counts.lists + counts.zero;
+/// Frames beside Pleat's own and the images that stay, less a floor that keeps the host out of the low state.
+pub(crate) fn book(counts: &Counts, thresholds: &Thresholds, images: u64) -> Book {
+    let own = counts.image + counts.metadata + counts.lists + counts.zero + images;
     let floor = counts.total * u64::from(thresholds.low_below_percent) / 100;
     Book::new(counts.total.saturating_sub(own), floor)
 }
@@ -48,6 +48,7 @@ impl<P: Platform> Hypervisor<P> {
         self.host.report_admission(guest, &terms, admitted.is_ok());
         admitted.map_err(LoadError::Refused)?;
         guest.cooperation.terms = Some(terms);
+        guest.memory.reserve(terms.reservation());
         Ok(())
     }
 
@@ -57,6 +58,7 @@ impl<P: Platform> Hypervisor<P> {
             && slot.guest.cooperation.terms.take().is_some()
         {
             self.book.leave(slot.guest.id);
+            slot.guest.memory.reserve(0);
         }
     }
 }

@@ -6,6 +6,7 @@ use crate::memory::{GuestMemory, MemoryError};
 use crate::space::Space;
 use arrayvec::ArrayVec;
 use pleat_devices::virtio::{Denied, Hands, Plugged};
+use pleat_overcommit::ledger::Purpose;
 use pleat_stage2::{Absent, Page};
 use pleat_types::{FRAME_SIZE, Gfn, Gpa, Platform};
 
@@ -21,6 +22,8 @@ pub(super) struct GuestHands<'a, P: Platform> {
     pub(super) bug: Option<&'static str>,
     /// A part of what an access takes was done (zeroing 1 GiB): the same again does the next.
     pub(super) is_unfinished: bool,
+    /// What there was no frame for.
+    pub(super) purpose: Purpose,
 }
 
 impl<'a, P: Platform> GuestHands<'a, P> {
@@ -41,6 +44,7 @@ impl<'a, P: Platform> GuestHands<'a, P> {
             heard,
             bug: None,
             is_unfinished: false,
+            purpose: Purpose::Demand,
         }
     }
 
@@ -112,8 +116,11 @@ impl<P: Platform> Hands for GuestHands<'_, P> {
         }
         let (first, last) = (at.gfn().get(), Gpa::new(last).gfn().get());
         for gfn in first..=last {
-            let made = self.host.make_writable(self.memory, Gfn::new(gfn).base());
-            made.map_err(|error| self.denied(error))?;
+            let place = Gfn::new(gfn).base();
+            if let Err(error) = self.host.make_writable(self.memory, place) {
+                self.purpose = self.host.purpose_of_write(self.memory, Gfn::new(gfn));
+                return Err(self.denied(error));
+            }
         }
         Ok(())
     }
@@ -173,7 +180,7 @@ impl<P: Platform> Hands for GuestHands<'_, P> {
         }
         let (mut at, end) = (first, first.get() + count);
         let (mut is_some, mut is_all) = (false, true);
-        while at.get() < end {
+        while at.get() < end && (is_all || !is_some) {
             let Ok(mapping) = self.host.lookup(self.memory, at) else {
                 self.note_bug("page lookup");
                 return Plugged::None;

@@ -20,14 +20,17 @@ use hands::GuestHands;
 use pleat_bundle::config::GuestConfig;
 
 use pleat_devices::virtio::{BalloonSetup, DeviceSet, MemSetup, Served};
+use pleat_overcommit::ledger::Purpose;
 use pleat_types::Platform;
 
 /// Bytes that a guest can print in one step of its console.
 const PRINTED_MAX: usize = 4096;
 /// Bytes of a guest's words about pressure in one step.
-const HEARD_MAX: usize = 512;
+const HEARD_MAX: usize = 4096;
 /// Steps of devices between two time slices, for one guest: what is beyond goes on later.
 const STEPS_AT_ONCE: usize = 8;
+/// No step begins after so many microseconds of them.
+const STEPS_US: u64 = 200;
 /// Bytes of a sector.
 const SECTOR: u64 = 512;
 
@@ -39,8 +42,8 @@ pub(crate) enum Work {
     Done,
     /// There is.
     More,
-    /// There is, but no host frame is free for it.
-    HostShort,
+    /// There is, but no host frame is free for this.
+    HostShort(Purpose),
     /// A mistake of ours: where.
     Bug(&'static str),
 }
@@ -76,8 +79,9 @@ impl<P: Platform> Host<P> {
         } = guest;
         let mut hands = GuestHands::new(self, memory, disk, space, &mut printed, &mut heard);
         let served = board.serve(&mut hands);
-        let (bug, is_unfinished) = (hands.bug, hands.is_unfinished);
+        let (bug, is_unfinished, purpose) = (hands.bug, hands.is_unfinished, hands.purpose);
         guest.has_news = true;
+        guest.note_statistics(self.platform.now());
         self.print(guest, &printed);
         self.hear(guest, &heard);
         match (bug, served) {
@@ -85,24 +89,24 @@ impl<P: Platform> Host<P> {
             (None, Served::Idle) => Work::Done,
             (None, Served::More) => Work::More,
             (None, Served::Stalled) if is_unfinished => Work::More,
-            (None, Served::Stalled) => Work::HostShort,
+            (None, Served::Stalled) => Work::HostShort(purpose),
         }
     }
 
     /// Serves a guest's devices for a while, from outside of its time.
     pub(crate) fn serve_for_a_while(&mut self, guest: &mut Guest) {
+        let end = self.platform.now().after(self.micros(STEPS_US));
         for _ in 0..STEPS_AT_ONCE {
-            // Who has ended has no memory that a device could write to.
-            if guest.has_ended() || !guest.board.has_device_work() {
+            // Who has ended has no memory that a device could write to; who is paused waits for a person.
+            let is_resting = guest.has_ended() || guest.is_paused || guest.bug.is_some();
+            if is_resting || !guest.board.has_device_work() || self.platform.now() >= end {
                 return;
             }
             match self.serve_once(guest) {
                 Work::More => {}
-                Work::Done | Work::HostShort => return,
-                Work::Bug(place) => {
-                    self.fail(format_args!("guest `{}`: a device: {place}", guest.config.name));
-                    return;
-                }
+                Work::Done | Work::HostShort(_) => return,
+                // The run loop ends it.
+                Work::Bug(place) => guest.bug = Some(place),
             }
         }
     }

@@ -42,6 +42,10 @@ pub(crate) struct FramePool {
     zero: Hfn,
     /// Where frames are found by their content.
     index: Index,
+    /// Frames that are kept for breaking shares.
+    relief: u64,
+    /// Frames that guests below their reservations are still to get: nobody else gets them.
+    pledged: u64,
     /// Operations that the ledger refused: bugs, which the audit reports.
     refused: u64,
 }
@@ -69,6 +73,8 @@ impl FramePool {
             ledger,
             zero,
             index,
+            relief: 0,
+            pledged: 0,
             refused: 0,
         })
     }
@@ -110,16 +116,30 @@ impl FramePool {
     }
 
     /// Keeps as many frames as there are merged pages that can be written, those that map the zero frame among them,
-    /// up to a limit.
-    pub(crate) fn adjust_reserve(&mut self, zero_pages: u64) {
+    /// up to a limit; and those that guests are still to get of their reservations.
+    pub(crate) fn adjust_reserve(&mut self, zero_pages: u64, pledged: u64) {
         let counts = self.ledger.counts();
         let saved = self.ledger.shares().saturating_sub(counts.shared) + zero_pages;
-        self.ledger.set_reserve(saved.min(counts.total / RESERVE_PART));
+        self.relief = saved.min(counts.total / RESERVE_PART);
+        self.pledged = pledged;
+        self.ledger.set_reserve(self.relief + pledged);
     }
 
     /// A frame for a page; its content is old.
     pub(crate) fn allocate_page(&mut self, guest: GuestId, gfn: Gfn) -> Option<OwnedFrame> {
         self.ledger.allocate(Owner { guest, gfn }, Purpose::Demand).ok()
+    }
+
+    /// The same for a guest that has less than its reservation: of what is kept for such guests.
+    #[cold]
+    pub(crate) fn allocate_pledged(&mut self, guest: GuestId, gfn: Gfn) -> Option<OwnedFrame> {
+        if self.pledged == 0 || self.ledger.counts().free <= self.relief {
+            return None;
+        }
+        let frame = self.allocate_relief(guest, gfn)?;
+        self.pledged -= 1;
+        self.ledger.set_reserve(self.relief + self.pledged);
+        Some(frame)
     }
 
     /// A frame for the copy that ends a share; its content is old. May be one of the reserve.

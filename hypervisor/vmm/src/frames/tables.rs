@@ -51,6 +51,11 @@ impl<M: FrameMemory> TableMemory for Tables<'_, M> {
         self.frames.ledger.allocate_table(self.guest, self.purpose).ok()
     }
 
+    fn allocate_table_for_absent(&mut self) -> Option<Hfn> {
+        let ledger = &mut self.frames.ledger;
+        ledger.allocate_table(self.guest, Purpose::Demand).ok()
+    }
+
     fn free_table(&mut self, table: Hfn) {
         self.frames.release_table(table);
     }

@@ -1,7 +1,11 @@
 //! Pages that a guest gives away by itself, and pages that it gets beyond what it began with.
 
+use super::kinds::Need as _;
 use super::{GuestMemory, MemoryError};
 use crate::host::Host;
+use core::mem;
+use pleat_bundle::config::Pages;
+use pleat_overcommit::ledger::Purpose;
 use pleat_stage2::Absent;
 use pleat_types::{Gfn, Gpa, Platform};
 
@@ -48,7 +52,7 @@ impl<P: Platform> Host<P> {
         memory: &mut GuestMemory,
         pages: &[Gfn],
     ) -> Result<(), MemoryError> {
-        let deflated = self.with_relief_tables(memory, |stage2, tables| stage2.deflate(tables, pages))??;
+        let deflated = self.with_tables(memory, |stage2, tables| stage2.deflate(tables, pages))??;
         self.settle(deflated.pending);
         Ok(())
     }
@@ -71,8 +75,18 @@ impl<P: Platform> Host<P> {
         Ok(())
     }
 
-    /// Sees to it that a page can be written.
+    /// Sees to it that a device can write to a page. That gives the page no more than itself: a device's driver could
+    /// have 2 MiB zeroed for each of a few bytes.
     pub(crate) fn make_writable(&mut self, memory: &mut GuestMemory, at: Gpa) -> Result<(), MemoryError> {
-        self.writable_frame(memory, at).map(drop)
+        let pages = mem::replace(&mut memory.pages, Pages::Small);
+        let made = self.writable_frame(memory, at);
+        memory.pages = pages;
+        made.map(drop)
+    }
+
+    /// What a write to a page needs a frame for.
+    pub(crate) fn purpose_of_write(&mut self, memory: &GuestMemory, gfn: Gfn) -> Purpose {
+        let mapping = self.lookup(memory, gfn);
+        mapping.map_or(Purpose::Demand, |mapping| mapping.purpose_of_write())
     }
 }

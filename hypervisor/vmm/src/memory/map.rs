@@ -40,7 +40,10 @@ impl<P: Platform> Host<P> {
         let frame = match kind {
             // It may have given a frame back for that.
             FaultKind::ZeroBroken => self.frames.allocate_relief(guest, gfn),
-            _ => self.frames.allocate_page(guest, gfn),
+            _ => match self.frames.allocate_page(guest, gfn) {
+                None if memory.is_below_reservation() => self.frames.allocate_pledged(guest, gfn),
+                frame => frame,
+            },
         };
         let frame = frame.ok_or(MemoryError::HostShort)?;
         self.platform.memory().zero_frame(frame.first());

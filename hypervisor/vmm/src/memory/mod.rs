@@ -47,6 +47,8 @@ pub(crate) struct GuestMemory {
     unfinished: Option<Unfinished>,
     look: Look,
     faults: [u64; FAULT_NAMES.len()],
+    /// Frames that the guest can have whatever the others do.
+    reservation: u64,
 }
 
 impl GuestMemory {
@@ -59,7 +61,23 @@ impl GuestMemory {
             unfinished: None,
             look: Look::new(space.end()),
             faults: [0; FAULT_NAMES.len()],
+            reservation: 0,
         }
+    }
+
+    /// The guest can always have so many frames.
+    pub(crate) const fn reserve(&mut self, frames: u64) {
+        self.reservation = frames;
+    }
+
+    /// Frames that it is still to get of its reservation.
+    pub(crate) fn pledged(&self) -> u64 {
+        self.reservation.saturating_sub(self.counters().owned_frames())
+    }
+
+    /// Whether it has less than it can always have.
+    pub(crate) fn is_below_reservation(&self) -> bool {
+        self.pledged() > 0
     }
 
     /// Its tables, as long as there are any.

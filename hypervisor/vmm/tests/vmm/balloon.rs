@@ -2,7 +2,7 @@
 
 use crate::equipped::{FIRST, equipped, stats_when};
 use crate::fake::{Op, page_of};
-use crate::merging::{fault, finish, fill, in_domain, machine, merge_at, page, sleep, wait};
+use crate::merging::{fault, fill, finish, in_domain, machine, merge_at, page, sleep, wait};
 use crate::scenario::{Machine, Report};
 use crate::virtio::{Driver, Kind};
 use pleat_bundle::config::{GuestConfig, Pages};
@@ -87,11 +87,7 @@ fn a_page_may_be_named_more_than_once_and_in_any_order() {
     let program = driver
         .then([Op::Expect(page(3), 9), Op::ExpectPage(page(1), 2)])
         .finish(sleep());
-    let report = run(
-        equipped("a", "a", &[Kind::Balloon]),
-        program,
-        &["twice", "out"],
-    );
+    let report = run(equipped("a", "a", &[Kind::Balloon]), program, &["twice", "out"]);
     assert_eq!(report.then(0, "a", "ballooned"), 2);
     assert_eq!(report.then(1, "a", "ballooned"), 1);
     report.check_memory();
@@ -136,7 +132,15 @@ fn numbers_that_are_no_ram_change_nothing() {
     machine.config.script = stats_when("a", &["before", "after"]).into_iter().collect();
     machine.config.for_ms = Some(50);
     let report = machine.run();
-    for what in ["unique", "zero", "untouched", "ballooned", "overlay", "plugged", "frames_promised"] {
+    for what in [
+        "unique",
+        "zero",
+        "untouched",
+        "ballooned",
+        "overlay",
+        "plugged",
+        "frames_promised",
+    ] {
         let [before, after] = [0, 1].map(|n| report.then(n, "a", what));
         assert_eq!(before, after, "{what}");
     }
@@ -171,9 +175,7 @@ fn the_page_of_the_msix_tables_is_ram_like_any_other() {
     driver.then([Op::Store((msix << 12) + 0x800, 77)]).event("before");
     driver.inflate(&[msix]).event("in");
     driver.deflate(&[msix]).event("out");
-    let program = driver
-        .then([Op::Expect((msix << 12) + 0x800, 0)])
-        .finish(sleep());
+    let program = driver.then([Op::Expect((msix << 12) + 0x800, 0)]).finish(sleep());
     let report = run(
         equipped("a", "a", &[Kind::Balloon]),
         program,

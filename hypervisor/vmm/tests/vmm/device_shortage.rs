@@ -53,10 +53,17 @@ fn worker() -> GuestConfig<'static> {
 }
 
 /// A guest that runs this beside one that takes so many pages and gives them back after some time.
-fn beside(config: GuestConfig<'static>, program: Vec<Op>, filler: u64, script: Vec<Step<'static>>) -> Machine {
+fn beside(
+    config: GuestConfig<'static>,
+    program: Vec<Op>,
+    filler: u64,
+    script: Vec<Step<'static>>,
+) -> Machine {
     let mut other = equipped("filler", "filler", &[]);
     other.memory_bytes = 16 << 20;
-    let mut fills: Vec<Op> = (0x200..0x200 + filler).map(|gfn| Op::Store(gfn << 12, gfn)).collect();
+    let mut fills: Vec<Op> = (0x200..0x200 + filler)
+        .map(|gfn| Op::Store(gfn << 12, gfn))
+        .collect();
     fills.extend(vec![Op::Spin(1_000_000); FILLER_SPINS]);
     fills.push(hypercall(calls::FINISH, 0, 0, 0));
     let mut machine = Machine::new(vec![(config, program), (other, fills)]);
@@ -189,7 +196,10 @@ fn a_balloon_without_a_frame_for_a_table_leaves_the_guest_what_it_has() {
         let report = gives_a_part(filler);
         report.assert_all_finished();
         let ballooned = report.then(1, "a", "ballooned");
-        assert!(ballooned == 2 || ballooned == 0 || report.then(1, "a", "large") == 0, "{ballooned}");
+        assert!(
+            ballooned == 2 || ballooned == 0 || report.then(1, "a", "large") == 0,
+            "{ballooned}"
+        );
         outcomes[usize::from(report.then(1, "a", "large") == 1)] += 1;
     }
     assert!(outcomes[0] > 0, "{outcomes:?}");

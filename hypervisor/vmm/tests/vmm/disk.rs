@@ -147,7 +147,11 @@ fn the_image_stays_until_the_last_guest_that_has_it_ends() {
         driver.read_disk(0, page(0), base(0)).event(event);
         driver.finish([finish()])
     };
-    let last = [vec![Op::Spin(8_000_000)], crate::fake::print("pleat-event: end\n"), sleep()];
+    let last = [
+        vec![Op::Spin(8_000_000)],
+        crate::fake::print("pleat-event: end\n"),
+        sleep(),
+    ];
     let mut machine = with_disk(vec![
         (disk_guest("a", "a"), short("a-end", 0)),
         (disk_guest("b", "b"), short("b-end", 4)),
@@ -227,7 +231,11 @@ fn requests_beyond_the_disk_are_refused_and_touch_nothing() {
             1 => from_guest(page(0), bytes),
             _ => to_guest(page(0), bytes),
         };
-        driver.chain(Kind::Block, 0, &[from_guest(header, 16), data, to_guest(status, 1)]);
+        driver.chain(
+            Kind::Block,
+            0,
+            &[from_guest(header, 16), data, to_guest(status, 1)],
+        );
         driver.notify(Kind::Block, 0);
         let code = if kind == 77 { 2 } else { 1 };
         driver.then([Op::Expect(status, 0xffff_ffff_ffff_ff00 | code)]);

@@ -39,7 +39,11 @@ fn driven() -> Driver {
 fn a_guest_that_has_ended_is_asked_for_nothing() {
     let mut driver = driven();
     let program = driver.event("last").finish([finish()]);
-    let other = [vec![Op::Spin(1_000_000); 9], crate::fake::print("pleat-event: go\n"), sleep()];
+    let other = [
+        vec![Op::Spin(1_000_000); 9],
+        crate::fake::print("pleat-event: go\n"),
+        sleep(),
+    ];
     let mut config = equipped("a", "a", &ALL);
     config.devices.balloon.as_mut().expect("it has one").statistics_ms = 1;
     let mut machine = Machine::new(vec![(config, program), (equipped("b", "b", &[]), other.concat())]);
@@ -60,6 +64,9 @@ fn a_paused_guest_finds_what_it_was_asked_for_when_it_goes_on() {
     let mut machine = Machine::new(vec![(equipped("a", "a", &ALL), program)]);
     machine.disk = Some(vec![3; 64 << 10]);
     let commands = ["pause a", "balloon a 2", "pressure a some", "resume a"];
-    machine.config.script = commands.iter().map(|command| when("a", "pause", command)).collect();
+    machine.config.script = commands
+        .iter()
+        .map(|command| when("a", "pause", command))
+        .collect();
     machine.run().assert_all_finished();
 }

@@ -106,7 +106,10 @@ fn a_guest_that_touches_memory_it_has_not_plugged_is_stopped_and_told_why() {
     let touches = [
         (vec![], REGION),
         (vec![(Ask::Plug, REGION)], REGION + BLOCK),
-        (vec![(Ask::Plug, REGION), (Ask::Unplug, REGION)], REGION + 5 * 4096),
+        (
+            vec![(Ask::Plug, REGION), (Ask::Unplug, REGION)],
+            REGION + 5 * 4096,
+        ),
     ];
     for (requests, at) in touches {
         let mut driver = Driver::of(&KINDS);
@@ -170,7 +173,15 @@ fn the_console_asks_for_what_the_guest_can_have_and_says_what_that_is() {
     driver.event("up");
     driver.ask(Ask::Plug, REGION, 1, ACK, 0);
     let program = driver.event("plugged").finish(sleep());
-    let asked = ["mem a 14", "mem a 3", "mem a 7", "mem b 8", "mem a", "mem a 1e3", "mem a 6"];
+    let asked = [
+        "mem a 14",
+        "mem a 3",
+        "mem a 7",
+        "mem b 8",
+        "mem a",
+        "mem a 1e3",
+        "mem a 6",
+    ];
     let mut script: Vec<Step<'_>> = asked.iter().map(|command| when("a", "up", command)).collect();
     script.push(when("a", "plugged", "mem"));
     let mut b = equipped("b", "b", &[]);
@@ -183,8 +194,14 @@ fn the_console_asks_for_what_the_guest_can_have_and_says_what_that_is() {
     let allowed = "guest `a` can have from 4 to 12 MiB, in steps of 2 MiB";
     assert_eq!(lines[..3], [allowed; 3], "{answers}");
     assert!(lines[3].contains("`max_memory`"), "{answers}");
-    assert!(lines[4].contains("mem GUEST 96") && lines[5] == lines[4], "{answers}");
+    assert!(
+        lines[4].contains("mem GUEST 96") && lines[5] == lines[4],
+        "{answers}"
+    );
     assert_eq!(lines[6], "guest `a` is asked to have 6 MiB");
     let row: Vec<&str> = lines[8].split_whitespace().collect();
-    assert_eq!(row[..9], ["a", "4096", "KiB", "2048", "KiB", "2048", "KiB", "12.0", "MiB"]);
+    assert_eq!(
+        row[..9],
+        ["a", "4096", "KiB", "2048", "KiB", "2048", "KiB", "12.0", "MiB"]
+    );
 }

@@ -35,7 +35,10 @@ fn reported_pages_are_untouched_and_zeros_when_they_are_used_again() {
         assert_eq!(untouched[2], untouched[0] + 0x200);
         assert_eq!(at("reported"), [0, 0x90, 0x290]);
         assert_eq!(at("ballooned"), [0, 0, 0]);
-        assert_eq!(report.host_then(2, "frames_tables"), report.host_then(0, "frames_tables") - u64::from(pages == Pages::Small));
+        assert_eq!(
+            report.host_then(2, "frames_tables"),
+            report.host_then(0, "frames_tables") - u64::from(pages == Pages::Small)
+        );
         report.check_memory();
     }
 }
@@ -55,10 +58,17 @@ fn what_is_used_again_before_the_device_looks_is_lost_and_later_nothing_is() {
     }
     let program = driver.finish([finish()]);
     for has_dirty_log in [false, true] {
-        let neighbour = [fill((0..32).map(|n| (n, n))), wait(30), compare((0..32).map(|n| (n, n)))];
+        let neighbour = [
+            fill((0..32).map(|n| (n, n))),
+            wait(30),
+            compare((0..32).map(|n| (n, n))),
+        ];
         let guests = vec![
             (equipped("a", "one", &[Kind::Balloon]), program.clone()),
-            (in_domain("b", "one"), [neighbour.concat(), vec![finish()]].concat()),
+            (
+                in_domain("b", "one"),
+                [neighbour.concat(), vec![finish()]].concat(),
+            ),
         ];
         let mut machine = machine(guests, has_dirty_log, 60);
         machine.config.merge.epoch_us = 20;

@@ -97,7 +97,9 @@ impl Ring {
             1 => self.next_available,
             _ => self.available.get(index - 2).copied().unwrap_or(0),
         };
-        (0..4).fold(0, |word, lane| word | u64::from(half(4 * n + lane)) << (16 * lane))
+        (0..4).fold(0, |word, lane| {
+            word | u64::from(half(4 * n + lane)) << (16 * lane)
+        })
     }
 }
 
@@ -178,11 +180,7 @@ impl Driver {
 
     /// Writes a dword of a device's configuration space.
     pub fn set_config(&mut self, kind: Kind, at: u64, value: u64) -> &mut Self {
-        self.out(
-            ADDRESS,
-            PortSize::Dword,
-            0x8000_0000 | (kind as u64) << 11 | at,
-        );
+        self.out(ADDRESS, PortSize::Dword, 0x8000_0000 | (kind as u64) << 11 | at);
         self.out(DATA, PortSize::Dword, value);
         self
     }
@@ -283,11 +281,7 @@ impl Driver {
 
     /// Tells the device of a queue.
     pub fn notify(&mut self, kind: Kind, queue: u16) -> &mut Self {
-        self.out(
-            kind.port() + 0x100 + 4 * queue,
-            PortSize::Word,
-            u64::from(queue),
-        );
+        self.out(kind.port() + 0x100 + 4 * queue, PortSize::Word, u64::from(queue));
         self
     }
 

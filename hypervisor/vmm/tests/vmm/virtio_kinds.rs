@@ -114,16 +114,11 @@ impl Driver {
         request[16..18].copy_from_slice(&blocks.to_le_bytes());
         let from = self.put(&request);
         let to = self.put(&[0xee; 16]);
-        self.request(
-            Kind::Mem,
-            0,
-            &[from_guest(from, 24), to_guest(to, 10)],
-            10,
-        )
-        .then([
-            Op::Expect(to, answer),
-            Op::Expect(to + 8, 0xeeee_eeee_eeee_0000 | state),
-        ])
+        self.request(Kind::Mem, 0, &[from_guest(from, 24), to_guest(to, 10)], 10)
+            .then([
+                Op::Expect(to, answer),
+                Op::Expect(to + 8, 0xeeee_eeee_eeee_0000 | state),
+            ])
     }
 
     fn disk_chain(&mut self, kind: u8, sector: u64, data: Buffer) -> u64 {

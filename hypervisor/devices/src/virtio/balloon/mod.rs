@@ -34,8 +34,9 @@ const FEATURE_DEFLATE_ON_OOM: u64 = 1 << 2;
 const FEATURE_PAGE_POISON: u64 = 1 << 4;
 const FEATURE_REPORTING: u64 = 1 << 5;
 
-/// Linux sends this many page numbers at a time (`VIRTIO_BALLOON_ARRAY_PFNS_MAX`).
-const PAGES_MAX: usize = 256;
+/// Pages that are moved in one step. Linux sends 256 at a time (`VIRTIO_BALLOON_ARRAY_PFNS_MAX`); a guest can choose
+/// them so that each cuts up 2 MiB of its own.
+const PAGES_MAX: usize = 64;
 const PFN_BYTES: usize = 4;
 /// Pages taken from a report in one call: 2 MiB, what Linux reports as one buffer.
 const REPORT_MAX: u64 = 512;

@@ -5,9 +5,8 @@ use super::super::hands::{Denied, Hands, Plugged};
 use super::Region;
 use super::request::{Answer, Kind, State};
 
-/// Blocks that are looked at or plugged in one step: one of Linux's memory blocks (128 MiB), the most that it asks for
-/// at once.
-const BLOCKS_MAX: u64 = 64;
+/// Blocks that are looked at or plugged in one step: each can have 512 pages to be looked at.
+const BLOCKS_MAX: u64 = 8;
 /// Blocks that are unplugged in one step: unlike a plugged one each may have 512 frames to be given back.
 const UNPLUG_MAX: u64 = 2;
 

@@ -154,7 +154,7 @@ fn a_masked_function_waits_in_configuration_space() {
     assert!(!machine.board.has_device_work());
     assert_eq!(take(&mut machine.board, 0), None);
     let effect = set_config(&mut machine.board, 5, msix, control);
-    assert_eq!(effect, PortEffect::Kick);
+    assert!(effect.wants_service());
     assert_eq!(machine.serve(), Served::Idle);
     assert_eq!(take(&mut machine.board, 0), Some(0x53));
 }

@@ -267,10 +267,10 @@ fn a_chain_that_shrinks_while_it_is_worked_on_just_ends() {
     };
     rig.driver[0].set_descriptor(&mut rig.hands, head, raw);
     assert_eq!(rig.kick(INFLATE), Ok(0));
-    assert_eq!(rig.hands.inflated.len(), 256);
+    assert_eq!(rig.hands.inflated.len(), 64);
     assert_eq!(rig.used(INFLATE), [(head, 0)]);
     // And the next one begins at its beginning.
     rig.send(INFLATE, &[77]);
     assert_eq!(rig.kick(INFLATE), Ok(0));
-    assert_eq!(rig.hands.inflated[256..], gfns(&[77]));
+    assert_eq!(rig.hands.inflated[64..], gfns(&[77]));
 }

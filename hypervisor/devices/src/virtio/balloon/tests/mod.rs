@@ -145,5 +145,5 @@ impl Rig {
 
 #[test]
 fn the_bounds_are_those_of_the_owner() {
-    assert_eq!((PAGES_MAX, REPORT_MAX), (256, 512));
+    assert_eq!((PAGES_MAX, REPORT_MAX), (64, 512));
 }

@@ -33,11 +33,11 @@ fn a_target_is_followed_up_and_down() {
 }
 
 #[test]
-fn a_long_chain_is_taken_in_pieces_of_256_pages() {
+fn a_long_chain_is_taken_in_pieces_of_64_pages() {
     let mut rig = Rig::new(0);
-    let numbers: Vec<u32> = (0..1000).collect();
+    let numbers: Vec<u32> = (0..250).collect();
     rig.send(INFLATE, &numbers);
-    for pages in [256, 512, 768, 1000] {
+    for pages in [64, 128, 192, 250] {
         assert_eq!(rig.serve(INFLATE), Ok(Step::More));
         assert_eq!(rig.hands.inflated, gfns(&numbers[..pages]));
     }

@@ -157,16 +157,16 @@ fn a_plug_that_fails_halfway_is_undone() {
         let mut rig = Rig::new(200);
         assert_eq!(rig.ask(PLUG, block_at(0), 3), (ACK, 0));
         let begun = rig.hands.unplugs.len();
-        rig.send(PLUG, block_at(10), 130);
-        // Three looks, and the first 64 blocks.
+        rig.send(PLUG, block_at(10), 20);
+        // Three looks, and the first eight blocks.
         for _ in 0..4 {
             assert_eq!(rig.serve(), Ok(Step::More));
         }
-        assert_eq!(rig.plugged().len(), 67);
+        assert_eq!(rig.plugged().len(), 11);
         if is_short {
             rig.hands.short.plug = 1;
         } else {
-            rig.hands.pluggable = 0..gfn(100).get();
+            rig.hands.pluggable = 0..gfn(20).get();
         }
         // And when it is undone there is none either for a while.
         assert_eq!(rig.serve(), Ok(Step::More));
@@ -174,9 +174,9 @@ fn a_plug_that_fails_halfway_is_undone() {
         assert_eq!(rig.kick(), Ok(3));
         assert_eq!(rig.answer(), Some((BUSY, 0)));
         assert_eq!(rig.plugged(), [0, 1, 2].into());
-        assert_eq!(rig.hands.unplugs.len() - begun, 64);
+        assert_eq!(rig.hands.unplugs.len() - begun, 8);
         rig.hands.pluggable = 0..u64::MAX;
-        assert_eq!(rig.ask(PLUG, block_at(10), 130), (ACK, 0));
+        assert_eq!(rig.ask(PLUG, block_at(10), 20), (ACK, 0));
     }
 }
 
@@ -242,7 +242,7 @@ fn a_request_that_changes_while_it_is_worked_on_stays_what_it_was() {
 fn a_smaller_target_does_not_stop_what_was_allowed() {
     let mut rig = Rig::new(200);
     rig.send(PLUG, block_at(0), 130);
-    for _ in 0..4 {
+    for _ in 0..18 {
         assert_eq!(rig.serve(), Ok(Step::More));
     }
     assert!(rig.mem.set_requested(0));
