@@ -4,6 +4,7 @@
 mod balloon;
 mod churn;
 mod console;
+mod device_churn;
 mod device_shortage;
 mod disk;
 mod ended_devices;

@@ -30,6 +30,10 @@ impl Oracle {
             Op::StorePage(gpa, word) => {
                 self.pages.insert(gpa >> 12, Box::new(page_of(*word)));
             }
+            Op::Becomes(gpa, bytes) if bytes.len() == FRAME_SIZE && gpa % FRAME_SIZE as u64 == 0 => {
+                let page = bytes[..].try_into().expect("a whole page");
+                self.pages.insert(gpa >> 12, Box::new(page));
+            }
             Op::Becomes(gpa, bytes) => {
                 let bytes = bytes.iter();
                 (*gpa..).zip(bytes).for_each(|(at, byte)| self.set(at, *byte));
