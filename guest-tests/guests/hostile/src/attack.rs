@@ -2,7 +2,7 @@
 
 use pleat_guest::pci::{COMMAND, Function};
 use pleat_guest::virtio::msix::Msix;
-use pleat_guest::virtio::queue::{self, Queue};
+use pleat_guest::virtio::queue::Queue;
 use pleat_guest::virtio::transport::{Transport, VERSION_1, common};
 use pleat_guest::virtio::{Interrupts, Piece};
 use pleat_guest::window::Window;
@@ -31,11 +31,14 @@ pub(crate) struct Target {
     /// Found once: later its place may be anywhere.
     msix: Msix,
     queues: u16,
-    ready: [Option<Queue>; QUEUES_MAX],
+    first_slot: usize,
 }
 
+/// The queues of a device in one round.
+type Ready = [Option<Queue>; QUEUES_MAX];
+
 impl Target {
-    pub(crate) fn find(id: u16, queues: u16) -> Option<Self> {
+    pub(crate) fn find(id: u16, queues: u16, first_slot: usize) -> Option<Self> {
         let transport = Transport::find(id, Interrupts::Polled)?;
         let function = transport.function();
         Some(Self {
@@ -44,7 +47,7 @@ impl Target {
             transport,
             function,
             queues,
-            ready: [const { None }; QUEUES_MAX],
+            first_slot,
         })
     }
 
@@ -59,21 +62,22 @@ impl Target {
     /// Sets it up, properly or nearly so, and then does all kinds of things to it.
     pub(crate) fn round(&mut self, garbage: &mut Garbage, counts: &mut Counts) {
         self.leave();
-        self.set_up(garbage);
+        let mut ready = [const { None }; QUEUES_MAX];
+        self.set_up(&mut ready, garbage);
         for _ in 0..garbage.below(24) {
             match garbage.below(16) {
                 0 => self.registers(garbage),
                 1 => self.config_space(garbage),
                 2 => self.vectors(garbage),
-                3 => self.rings(garbage),
-                _ => self.chains(garbage, counts),
+                3 => rings(&ready, garbage),
+                _ => self.chains(&mut ready, garbage, counts),
             }
             self.notify(garbage, counts);
         }
         counts.resets += u64::from(self.transport.needs_reset());
     }
 
-    fn set_up(&mut self, garbage: &mut Garbage) {
+    fn set_up(&mut self, ready: &mut Ready, garbage: &mut Garbage) {
         let offered = self.transport.offered();
         let chosen = garbage.number() | VERSION_1;
         let features = match garbage.below(8) {
@@ -82,13 +86,13 @@ impl Target {
             _ => offered,
         };
         let _ = self.transport.accept(features);
-        self.ready = [const { None }; QUEUES_MAX];
         for index in 0..self.queues {
             if self.transport.queue_size_max(index) != 0 {
                 let skew = garbage.below(2048) as u64;
-                let place = garbage.room(queue::PAGES) + skew;
+                let slot = self.first_slot + usize::from(index);
+                let place = garbage.rings(slot) + skew;
                 let queue = self.transport.queue(index, place);
-                self.ready[usize::from(index)] = Some(queue);
+                ready[usize::from(index)] = Some(queue);
                 self.spoil(index, garbage);
             }
         }
@@ -128,7 +132,9 @@ impl Target {
         let base = self.transport.common();
         for _ in 0..garbage.below(24) {
             let offset = garbage.below(BAR_BYTES) as u64;
-            match garbage.below(6) {
+            // The addresses of rings are not left to chance: one of the kernel would be its end.
+            let is_address = (common::QUEUE_DESCRIPTORS - 3..common::BYTES).contains(&offset);
+            match 3 * usize::from(is_address) + garbage.below(if is_address { 3 } else { 6 }) {
                 0 => base.store_u8(offset, garbage.byte()),
                 1 => base.store_u16(offset, garbage.half()),
                 2 => base.store_u32(offset, garbage.word()),
@@ -182,47 +188,10 @@ impl Target {
         self.transport.common().store_u16(common::CONFIG_VECTOR, entry);
     }
 
-    /// What lies in a queue's memory.
-    fn rings(&self, garbage: &mut Garbage) {
-        let number = garbage.below(QUEUES_MAX);
-        let Some(queue) = &self.ready[number] else { return };
-        let layout = queue.layout();
-        match garbage.below(5) {
-            0 => Window::Memory(layout.available).store_u16(2, garbage.half()),
-            1 => Window::Memory(layout.used).store_u16(2, garbage.half()),
-            2 => {
-                let entry = garbage.below(usize::from(layout.size)) as u64;
-                let descriptor = Window::Memory(layout.descriptors + entry * 16);
-                descriptor.store_u64(0, garbage.address());
-                descriptor.store_u32(8, garbage.bytes());
-                descriptor.store_u16(12, u16::try_from(garbage.below(8)).unwrap_or(0));
-                descriptor.store_u16(
-                    14,
-                    u16::try_from(garbage.below(usize::from(layout.size) + 2)).unwrap_or(0),
-                );
-            }
-            3 => {
-                // A loop, or a chain without an end.
-                for entry in 0..u64::from(layout.size) {
-                    let descriptor = Window::Memory(layout.descriptors + entry * 16);
-                    descriptor.store_u16(12, 1);
-                    descriptor.store_u16(
-                        14,
-                        u16::try_from((entry + 1) % u64::from(layout.size)).unwrap_or(0),
-                    );
-                }
-            }
-            _ => {
-                let count = garbage.below(300);
-                garbage.scribble(layout.descriptors, count);
-            }
-        }
-    }
-
     /// Chains that look like requests.
-    fn chains(&mut self, garbage: &mut Garbage, counts: &mut Counts) {
+    fn chains(&self, ready: &mut Ready, garbage: &mut Garbage, counts: &mut Counts) {
         let number = garbage.below(usize::from(self.queues));
-        let Some(queue) = &mut self.ready[number] else {
+        let Some(queue) = &mut ready[number] else {
             return;
         };
         // What was used is not of interest: after a while all descriptors are on their way.
@@ -251,5 +220,43 @@ impl Target {
             .notify()
             .store_u16(u64::from(queue % 64) * 4, queue);
         counts.notifications += 1;
+    }
+}
+
+/// What lies in a queue's memory.
+fn rings(ready: &Ready, garbage: &mut Garbage) {
+    let number = garbage.below(QUEUES_MAX);
+    let Some(queue) = &ready[number] else { return };
+    let layout = queue.layout();
+    match garbage.below(5) {
+        0 => Window::Memory(layout.available).store_u16(2, garbage.half()),
+        1 => Window::Memory(layout.used).store_u16(2, garbage.half()),
+        2 => {
+            let entry = garbage.below(usize::from(layout.size)) as u64;
+            let descriptor = Window::Memory(layout.descriptors + entry * 16);
+            let piece = garbage.piece();
+            descriptor.store_u64(0, piece.at);
+            descriptor.store_u32(8, piece.bytes);
+            descriptor.store_u16(12, u16::try_from(garbage.below(8)).unwrap_or(0));
+            descriptor.store_u16(
+                14,
+                u16::try_from(garbage.below(usize::from(layout.size) + 2)).unwrap_or(0),
+            );
+        }
+        3 => {
+            // A loop, or a chain without an end.
+            for entry in 0..u64::from(layout.size) {
+                let descriptor = Window::Memory(layout.descriptors + entry * 16);
+                descriptor.store_u16(12, 1);
+                descriptor.store_u16(
+                    14,
+                    u16::try_from((entry + 1) % u64::from(layout.size)).unwrap_or(0),
+                );
+            }
+        }
+        _ => {
+            let count = garbage.below(300);
+            garbage.scribble(layout.available, count);
+        }
     }
 }

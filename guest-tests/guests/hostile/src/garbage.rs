@@ -2,23 +2,33 @@
 
 use pleat_guest::memory::{self, Page};
 use pleat_guest::random::Random;
-use pleat_guest::virtio::Piece;
 use pleat_guest::virtio::balloon::frame_of;
+use pleat_guest::virtio::{Piece, queue};
 use pleat_guest::window::Window;
 
 const PAGE_BYTES: u64 = 4096;
+/// Above it lies the kernel.
+const LOW_END: u64 = 1 << 20;
 /// The page with the vectors of the interrupts.
 const VECTORS_FRAME: u32 = 0xc_0000;
 
+/// Memory in which devices may do what they want. The rings lie below the data: what a device writes beyond the end
+/// of a piece goes up, away from them and from the kernel.
 pub(crate) struct Garbage {
+    rings: &'static mut [Page],
     arena: &'static mut [Page],
+    ram_end: u64,
     random: Random,
 }
 
 impl Garbage {
-    pub(crate) fn new(arena: &'static mut [Page], seed: u64) -> Self {
+    /// A queue has [`queue::PAGES`] pages of the rings to itself.
+    pub(crate) fn new(rings: &'static mut [Page], arena: &'static mut [Page], seed: u64) -> Self {
         Self {
+            rings,
             arena,
+            // The map that it follows from will perhaps not last.
+            ram_end: memory::ram_end(),
             random: Random::new(seed),
         }
     }
@@ -68,10 +78,9 @@ impl Garbage {
         self.arena[0].address() + any / alignment * alignment
     }
 
-    /// A page of the garbage with so many behind it.
-    pub(crate) fn room(&mut self, pages: usize) -> u64 {
-        let page = self.random.below(self.arena.len() - pages);
-        self.arena[page].address()
+    /// Where the rings of a queue begin.
+    pub(crate) fn rings(&self, slot: usize) -> u64 {
+        self.rings[slot * queue::PAGES].address()
     }
 
     /// Mostly a place in the garbage; else at the end of memory, beyond it, or nowhere. Never the kernel.
@@ -79,8 +88,7 @@ impl Garbage {
         if !self.happens(8) {
             return self.place();
         }
-        let end = memory::ram_end();
-        let near = self.random.next_u64() % 64;
+        let (end, near) = (self.ram_end, self.random.next_u64() % 64);
         match self.below(7) {
             0 => end - near,
             1 => end + near,
@@ -94,12 +102,13 @@ impl Garbage {
 
     pub(crate) fn bytes(&mut self) -> u32 {
         let any = self.random.below(1 << 32);
-        let bytes = match self.below(12) {
-            0 => 0,
-            1 => any,
-            2 => u32::MAX as usize - any % 8,
-            3..6 => any % 64,
-            6 => any % (1 << 20),
+        // Long ones are rare: a device reads all of memory for them, in this guest's time.
+        let bytes = match self.below(100) {
+            0 => any,
+            1 => u32::MAX as usize - any % 8,
+            2..12 => 0,
+            12..20 => any % (1 << 17),
+            20..50 => any % 64,
             _ => any % 5000,
         };
         u32::try_from(bytes).unwrap_or(0)
@@ -108,7 +117,7 @@ impl Garbage {
     /// A page number that names no page of the kernel.
     pub(crate) fn frame(&mut self) -> u32 {
         match self.below(12) {
-            0 => frame_of(memory::ram_end()) + u32::try_from(self.below(1000)).unwrap_or(0),
+            0 => frame_of(self.ram_end) + u32::try_from(self.below(1000)).unwrap_or(0),
             1 => u32::MAX - u32::try_from(self.below(3)).unwrap_or(0),
             2 => VECTORS_FRAME,
             _ => frame_of(self.place()),
@@ -117,6 +126,8 @@ impl Garbage {
 
     pub(crate) fn piece(&mut self) -> Piece {
         let (at, bytes) = (self.address(), self.bytes());
+        // From the first pages a long one would reach the kernel.
+        let bytes = if at < LOW_END { bytes % 4096 } else { bytes };
         if self.happens(2) {
             Piece::read(at, bytes)
         } else {
@@ -149,6 +160,8 @@ impl Garbage {
                 } else {
                     self.below(2000) as u64
                 };
+                // A field that nobody reads, unless this is taken for a descriptor: then it leads nowhere.
+                memory.store_u32(4, 0x7000_0000);
                 memory.store_u64(8, sector);
                 memory.store_u16(16, u16::try_from(self.below(4)).unwrap_or(0));
                 Piece::read(at, if self.happens(2) { 16 } else { 24 })
@@ -157,20 +170,17 @@ impl Garbage {
             2 => {
                 memory.store_u32(0, u32::try_from(self.below(4)).unwrap_or(0));
                 memory.store_u16(4, u16::try_from(self.below(10)).unwrap_or(0));
-                memory.store_u16(6, u16::try_from(self.below(2)).unwrap_or(0));
+                memory.store_u16(6, u16::try_from(1 + self.below(2)).unwrap_or(0));
                 Piece::read(at, 8)
             }
             _ => self.piece(),
         }
     }
 
-    /// Overwrites some bytes of the garbage.
+    /// Overwrites some bytes of a ring.
     pub(crate) fn scribble(&mut self, at: u64, count: usize) {
         for offset in 0..count as u64 {
-            let byte = self.byte();
-            if at + offset < self.arena[self.arena.len() - 1].address() {
-                Window::Memory(at).store_u8(offset, byte);
-            }
+            Window::Memory(at).store_u8(offset, self.byte());
         }
     }
 }

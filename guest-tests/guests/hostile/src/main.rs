@@ -12,7 +12,7 @@ mod garbage;
 
 use pleat_guest::parameters::Parameters;
 use pleat_guest::virtio::balloon;
-use pleat_guest::virtio::{block, console, entropy, mem};
+use pleat_guest::virtio::{block, console, entropy, mem, queue};
 use pleat_guest::{apic, cpu, hypercall, interrupts, memory, println, trap};
 
 use attack::{Counts, Target};
@@ -40,9 +40,15 @@ fn expect_all_vectors() {
 
 fn attack(parameters: Parameters<'_>) -> Counts {
     let mut pages = memory::take_all();
+    let slots: u16 = DEVICES.iter().map(|(_, queues)| queues).sum();
+    let rings = pages.take(usize::from(slots) * queue::PAGES, 4096);
     let arena = pages.take(parameters.count("pages", 512), 4096);
-    let mut garbage = Garbage::new(arena, parameters.number("seed", 1));
-    let mut targets = DEVICES.map(|(id, queues)| Target::find(id, queues));
+    let mut garbage = Garbage::new(rings, arena, parameters.number("seed", 1));
+    let mut first_slot = 0;
+    let mut targets = DEVICES.map(|(id, queues)| {
+        first_slot += usize::from(queues);
+        Target::find(id, queues, first_slot - usize::from(queues))
+    });
     let end = cpu::tsc() + apic::ticks(parameters.number("for", 1000).saturating_mul(1000));
     let mut counts = Counts::default();
     while cpu::tsc() < end {

@@ -22,7 +22,7 @@ pleat_guest::main!(run);
 
 const VECTOR: u8 = 0x60;
 /// Of so many words of a traded page, one is written and compared.
-const STEP: usize = 8;
+const STEP: usize = 32;
 /// Pages that a chain moves.
 const CHAIN: usize = 256;
 /// A host that asks for nothing for so long has lost its way.
@@ -48,6 +48,12 @@ impl Trade {
         Content::seeded(seed_of(&[self.own, index as u64]))
     }
 
+    /// The words of a page that are used in this trade.
+    fn words(&self, index: usize) -> impl Iterator<Item = usize> + use<> {
+        let trade = usize::try_from(self.trade).unwrap_or(0);
+        ((index + trade) % STEP..WORDS).step_by(STEP)
+    }
+
     /// Some of them are such as the other guest has too: they are merged and parted.
     fn traded_content(&self, index: usize) -> Content {
         if self.common != 0 && index.is_multiple_of(self.common) {
@@ -67,7 +73,7 @@ impl Trade {
     fn give(&mut self, left: usize) {
         for index in left..self.used {
             let content = self.traded_content(index);
-            for word in (index % STEP..WORDS).step_by(STEP) {
+            for word in self.words(index) {
                 let (found, expected) = (self.traded[index].load(word), content.word(word));
                 check!(
                     found == expected,
@@ -86,16 +92,18 @@ impl Trade {
         self.trade += 1;
         self.shift(Way::Deflate, self.used..used);
         for index in self.used..used {
-            // The word that is compared is one that was written the last time.
-            let found = self.traded[index].load(index % STEP);
-            check!(
-                found == 0,
-                "trade {}, page {index}: {found:#x} in a page of the balloon",
-                self.trade
-            );
             let content = self.traded_content(index);
-            for word in (index % STEP..WORDS).step_by(STEP) {
+            for word in self.words(index) {
                 self.traded[index].store(word, content.word(word));
+            }
+            // Words that were written the last time.
+            for word in self.words(index + STEP - 1) {
+                let found = self.traded[index].load(word);
+                check!(
+                    found == 0,
+                    "trade {}, page {index}, word {word}: {found:#x} out of the balloon",
+                    self.trade
+                );
             }
         }
         self.used = used;
