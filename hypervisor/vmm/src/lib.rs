@@ -44,6 +44,7 @@ mod space;
 mod statistics;
 mod stop;
 mod stream;
+mod waiting;
 
 pub use boot::{BootContext, StartError, Storage};
 pub use frames::BootRegion;

@@ -93,7 +93,8 @@ impl<P: Platform> Host<P> {
         }
     }
 
-    /// Serves a guest's devices for a while, from outside of its time.
+    /// Serves a guest's devices for a while, from outside of its time. Apart, as the path of exits leads here only at HLT.
+    #[inline(never)]
     pub(crate) fn serve_for_a_while(&mut self, guest: &mut Guest) {
         let end = self.platform.now().after(self.micros(STEPS_US));
         for _ in 0..STEPS_AT_ONCE {

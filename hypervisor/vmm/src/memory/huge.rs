@@ -48,6 +48,7 @@ impl GuestMemory {
 
 impl<P: Platform> Host<P> {
     /// Lets an access succeed that the guest itself made, or does a part of what it needs.
+    #[inline(always)] // one of its callers is the path of every fault
     pub(crate) fn guest_fault(&mut self, memory: &mut GuestMemory, gpa: Gpa, access: Access) -> Fault {
         if access == Access::Write && self.part(memory, gpa.gfn()) {
             return Fault::Backed;

@@ -29,19 +29,54 @@ const SECTOR: usize = 512;
 /// What a guest does next.
 #[derive(Clone, Debug)]
 enum Act {
-    Fill { first: u64, count: u64, word: u64 },
-    Store { page: u64, offset: u64, word: u64 },
-    Check { page: u64 },
-    Spin { turns: usize },
-    Inflate { pages: Vec<u64> },
-    Deflate { pages: Vec<u64> },
-    Report { first: u64, count: u64 },
-    WriteDisk { sector: u64, page: u64, sectors: u64 },
-    ReadDisk { sector: u64, page: u64 },
+    Fill {
+        first: u64,
+        count: u64,
+        word: u64,
+    },
+    Store {
+        page: u64,
+        offset: u64,
+        word: u64,
+    },
+    Check {
+        page: u64,
+    },
+    Spin {
+        turns: usize,
+    },
+    Inflate {
+        pages: Vec<u64>,
+    },
+    Deflate {
+        pages: Vec<u64>,
+    },
+    Report {
+        first: u64,
+        count: u64,
+    },
+    WriteDisk {
+        sector: u64,
+        page: u64,
+        sectors: u64,
+    },
+    ReadDisk {
+        sector: u64,
+        page: u64,
+    },
     /// A register of a device that nobody is honest to.
-    Poke { kind: Kind, offset: u16, value: u32 },
+    Poke {
+        kind: Kind,
+        offset: u16,
+        value: u32,
+    },
     /// A chain to such a device with a buffer where no RAM of these tests is.
-    Stray { kind: Kind, place: u64, bytes: u32, is_written: bool },
+    Stray {
+        kind: Kind,
+        place: u64,
+        bytes: u32,
+        is_written: bool,
+    },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -89,7 +124,8 @@ fn honest_act() -> impl Strategy<Value = Act> {
 
 fn hostile_act() -> impl Strategy<Value = Act> {
     let kind = || prop_oneof![Just(Kind::Mem), Just(Kind::Console), Just(Kind::Random)];
-    let offset = prop_oneof![3 => 0u16..0x41, 1 => 0x80u16..0x100, 2 => (0u16..8).prop_map(|n| 0x100 + 4 * n)];
+    let offset =
+        prop_oneof![3 => 0u16..0x41, 1 => 0x80u16..0x100, 2 => (0u16..8).prop_map(|n| 0x100 + 4 * n)];
     let value = prop_oneof![0u32..16, any::<u32>()];
     let place = prop_oneof![
         Just(0xc000_0000u64),
@@ -193,7 +229,11 @@ impl World {
                 let fill = (*first..first + count).map(|n| Op::StorePage(page(n % pages), *word));
                 self.driver.then(fill);
             }
-            Act::Store { page: n, offset, word } => {
+            Act::Store {
+                page: n,
+                offset,
+                word,
+            } => {
                 self.driver.then([Op::Store(page(n % pages) + offset, *word)]);
             }
             Act::Check { page } => self.check(page % pages),
@@ -213,12 +253,23 @@ impl World {
                 let count = (*count).min(pages - first);
                 self.driver.report(&[(page(first) >> 12, count)]);
             }
-            Act::WriteDisk { sector, page, sectors } => self.write_disk(*sector, *page, *sectors),
+            Act::WriteDisk {
+                sector,
+                page,
+                sectors,
+            } => self.write_disk(*sector, *page, *sectors),
             Act::ReadDisk { sector, page } => self.read_disk(*sector, *page),
             Act::Poke { kind, offset, value } => self.poke(*kind, *offset, *value),
-            Act::Stray { kind, place, bytes, is_written } => {
+            Act::Stray {
+                kind,
+                place,
+                bytes,
+                is_written,
+            } => {
                 let buffer = if *is_written { to_guest } else { from_guest };
-                self.driver.chain(*kind, 0, &[buffer(*place, *bytes)]).notify(*kind, 0);
+                self.driver
+                    .chain(*kind, 0, &[buffer(*place, *bytes)])
+                    .notify(*kind, 0);
             }
         }
     }
@@ -276,15 +327,20 @@ struct Host {
 fn host() -> impl Strategy<Value = Host> {
     let memory = prop_oneof![5usize..8, 8usize..20];
     let slice = prop_oneof![Just(2u32), Just(20), Just(100)];
-    (memory, any::<bool>(), slice, prop_oneof![Just(20u32), Just(200)], vec(command(), 0..8)).prop_map(
-        |(memory_mib, has_dirty_log, slice_us, epoch_us, commands)| Host {
+    (
+        memory,
+        any::<bool>(),
+        slice,
+        prop_oneof![Just(20u32), Just(200)],
+        vec(command(), 0..8),
+    )
+        .prop_map(|(memory_mib, has_dirty_log, slice_us, epoch_us, commands)| Host {
             memory_mib,
             has_dirty_log,
             slice_us,
             epoch_us,
             commands,
-        },
-    )
+        })
 }
 
 fn run(lives: &[Life], host: &Host) -> Report {
