@@ -3,7 +3,7 @@
 use super::amount::FRAMES_PER_MIB;
 use super::cache::{self, CacheView};
 use super::host_state::HostState;
-use super::view::{GuestView, Reason};
+use super::view::{GuestView, OutOfMemory, Reason};
 
 /// What a stock Debian kernel takes for itself, with the least user space: its image fills 46 MiB, and with 64 MiB
 /// promised it starts with nothing to spare.
@@ -52,7 +52,9 @@ pub(super) struct Bounds {
     pub(super) limit: u64,
     /// What the strict limit of the cache wants.
     pub(super) strict: u64,
-    /// What stays of the last target.
+    /// What would stay of the last target, if nothing went back whoever gives.
+    pub(super) before: u64,
+    /// What stays of it.
     pub(super) kept: u64,
     /// Below this cache would grow beyond its strict limit.
     pub(super) hold: u64,
@@ -82,16 +84,24 @@ impl Bounds {
         let ceiling = bound.min(ballooned.saturating_add(step));
         let limit_step = ballooned.saturating_add(urgent_step(promised));
         let limit = (promised - view.terms.limit()).min(limit_step);
-        let kept = kept(view, ballooned.max(ceiling), limit);
-        let relief = relief(view, kept);
+        let before = kept(view, ballooned.max(ceiling), limit);
+        let relief = relief(view, before);
+        // A guest that has been squeezed, because its needs grew or its statistics came late, does not depend on others
+        // to get out of that.
+        let kept = if is_spared(view, state) {
+            before.min(bound)
+        } else {
+            before
+        };
         let strict_look = look.filter(|_| view.terms.has_strict_cache() && relief.is_none());
         let soft_look = look.filter(|_| view.terms.has_soft_cache());
         let strict = strict_look.filter(|look| look.beyond_strict > 0);
         let hold = |look: CacheView| claimed.saturating_sub(look.room);
         Self {
-            operator: view.operator.min(promised),
+            operator: view.operator(),
             limit,
             strict: strict.map_or(0, |look| claimed.saturating_add(look.beyond_strict).min(ceiling)),
+            before,
             kept,
             hold: strict_look.map_or(0, hold),
             bound,
@@ -121,14 +131,21 @@ pub(super) fn spared(view: &GuestView) -> Option<u64> {
     Some(exhausted(view)?.saturating_sub(cushion(view.terms.promised())))
 }
 
+/// Whether a guest is left with what it says that it needs. In the low state that holds only for one that would end
+/// processes: others take what they need from their balloons when they really do.
+fn is_spared(view: &GuestView, state: HostState) -> bool {
+    state != HostState::Low || view.out_of_memory == OutOfMemory::Kills
+}
+
 /// How far a shortage may ever raise the target while the guest stays as it is.
 fn bound(view: &GuestView, state: HostState) -> u64 {
     let promised = view.terms.promised();
     let blind = promised - least(view);
-    let bound = match state {
-        // Nobody is spared because of what it says; but who says that it has more than that gives more.
-        HostState::Low => spared(view).unwrap_or(0).max(blind),
-        _ => spared(view).unwrap_or(blind),
+    let bound = if is_spared(view, state) {
+        spared(view).unwrap_or(blind)
+    } else {
+        // What it says does not count; but who says that it has more than that gives more.
+        spared(view).unwrap_or(0).max(blind)
     };
     bound.min(promised - view.terms.reservation())
 }

@@ -37,4 +37,4 @@ pub use host_state::{HostState, Thresholds};
 pub use pressure::{Clock, Grace, HOLD_MS, Level, Notice, PressureGauge};
 pub use targets::plan;
 pub use terms::{IDLE_TAX_MAX_PERCENT, PROMISED_MAX, Place, Terms, TermsError, Wishes};
-pub use view::{Asked, Claims, GuestView, Health, HostView, Reason, Target};
+pub use view::{Asked, Claims, GuestView, Health, HostView, OutOfMemory, Reason, Target};

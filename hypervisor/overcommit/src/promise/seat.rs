@@ -3,7 +3,7 @@
 use super::bounds::{Bounds, cushion, easy_step, least, spared, urgent_step};
 use super::entitlement::FundingRate;
 use super::host_state::HostState;
-use super::view::{Asked, GuestView, Health, Reason, Target};
+use super::view::{Asked, GuestView, Health, OutOfMemory, Reason, Target};
 
 /// One guest's bounds, and its target so far.
 pub(super) struct Seat<'a> {
@@ -22,8 +22,8 @@ pub(super) struct Seat<'a> {
     relief: Option<u64>,
     target: u64,
     reason: Reason,
-    /// Frames that have gone back to it in this plan.
-    given: u64,
+    /// Frames that go back to it in this plan.
+    pub(super) given: u64,
 }
 
 /// What is asked for.
@@ -37,7 +37,7 @@ pub(super) enum Asking {
 
 impl<'a> Seat<'a> {
     pub(super) fn new(view: &'a GuestView, state: HostState) -> Self {
-        let operator = view.operator.min(view.terms.promised());
+        let operator = view.operator();
         let mut seat = Self {
             view,
             firm: operator,
@@ -71,6 +71,7 @@ impl<'a> Seat<'a> {
                 (self.target, self.reason) = (frames, reason);
             }
         }
+        self.given = bounds.before.min(self.view.ballooned).saturating_sub(self.target);
         self.relief = bounds.relief;
         self.firm = bounds.operator.max(bounds.limit).max(bounds.strict);
         self.lowest = self.firm.max(bounds.hold.min(self.target));
@@ -148,10 +149,11 @@ impl<'a> Seat<'a> {
         self.view.health == Health::Moving && self.held_at(self.target) > least(self.view)
     }
 
-    /// Whether only its own word, that it has nothing to spare, protects it.
+    /// Whether only its own word, that it has nothing to spare, protects it, and that only until the low state.
     pub(super) fn hides(&self) -> bool {
         let is_spared = spared(self.view).is_some_and(|spared| spared <= self.target);
-        is_spared && self.holds_more_than_least()
+        let is_asked_when_low = self.view.out_of_memory == OutOfMemory::Deflates;
+        is_spared && is_asked_when_low && self.holds_more_than_least()
     }
 
     /// Whether it has frames to give, in this period or later.
@@ -197,7 +199,7 @@ impl<'a> Seat<'a> {
     /// What a guest in need should get back in this period, strict cache or not.
     pub(super) fn need(&self) -> u64 {
         let goal = self.relief.unwrap_or(self.target).max(self.lowest);
-        let most = urgent_step(self.view.terms.promised());
+        let most = urgent_step(self.view.terms.promised()).saturating_sub(self.given);
         self.target.saturating_sub(goal).min(most)
     }
 

@@ -4,13 +4,16 @@
 //! Everything that depends on statistics counts from where the balloon was when they came, so that old statistics ask
 //! for nothing twice.
 //!
-//! 1. *Firm*: the operator's target (a floor, at once), what is beyond the limit, cache beyond the strict limit.
+//! 1. *Firm*: the operator's target (a floor, at once), what is beyond the limit, cache beyond the strict limit. Beyond
+//!    that no target stays above what the guest says that it can give with a cushion left, whoever gives that and
+//!    however the target came about: a guest is never held where it has nothing.
 //! 2. *Relief*, except in the low state: a guest that says that it has next to nothing left gets back from its
 //!    balloon: what the host has to spare; then what others say that they have available (so computation goes before
 //!    the cache of others), and what guests give that say nothing and pay clearly less for a frame than it does; then, if
 //!    guests that pay less say that they have nothing to give, a part of what is free even so. The host may get to
-//!    the low state by that, where nobody is spared for what it says: this is why no guest can keep what others are
-//!    entitled to by saying that it needs it. Then a guest that says nothing and has touched all that it has gets
+//!    the low state by that, where nobody is spared for what it says whose balloon deflates when it runs out of memory:
+//!    this is why none of these can keep what others are entitled to by saying that it needs it. (One that would
+//!    have to end processes keeps what it says that it needs; what bounds that is its limit.) Then a guest that says nothing and has touched all that it has gets
 //!    back what guests give that pay clearly less.
 //! 3. *Shortage*, in the states below high: cache beyond the soft limits; then whatever guests have, from who
 //!    pays least ([`FundingRate`](super::FundingRate)). As much as brings the host back to high (in the hard state
@@ -74,12 +77,13 @@ impl<'a> Round<'a> {
         let bounds = &host.thresholds;
         let hysteresis = u64::from(bounds.hysteresis_percent);
         let seats = guests.iter().take(MAX_GUESTS);
+        let seats: ArrayVec<_, MAX_GUESTS> = seats.map(|view| Seat::new(view, host.state)).collect();
         Self {
             host,
-            seats: seats.map(|view| Seat::new(view, host.state)).collect(),
+            given: seats.iter().map(|seat| seat.given).fold(0, u64::saturating_add),
+            seats,
             line: percent_up(u64::from(bounds.soft_below_percent) + hysteresis, host.total),
             margin: percent_of(hysteresis, host.total),
-            given: 0,
         }
     }
 

@@ -44,6 +44,15 @@ pub enum Health {
     Absent,
 }
 
+/// What a guest does when it runs out of memory while there is some in its balloon.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OutOfMemory {
+    /// Its driver takes from the balloon what is needed (`VIRTIO_BALLOON_F_DEFLATE_ON_OOM`, virtio 1.3, 5.5.3).
+    Deflates,
+    /// It ends processes.
+    Kills,
+}
+
 /// A guest, as the policy sees it.
 #[derive(Clone, Copy, Debug)]
 pub struct GuestView {
@@ -59,8 +68,11 @@ pub struct GuestView {
     pub health: Health,
     /// The target that its balloon was told last, and why. What a grace held back was not told.
     pub told: Asked,
-    /// The operator's target: the policy may add to it and goes never below it. 0 for none.
-    pub operator: u64,
+    /// What it does when it runs out of memory.
+    pub out_of_memory: OutOfMemory,
+    /// Frames that the operator leaves it, if they have said so: no less than its reservation stays, and the policy
+    /// may take more, and gives back no more.
+    pub left: Option<u64>,
     /// What it says of itself.
     pub claims: Claims,
 }
@@ -72,6 +84,15 @@ pub struct Asked {
     pub frames: u64,
     /// Why.
     pub reason: Reason,
+}
+
+impl GuestView {
+    /// The target that the operator wants; 0 for none.
+    pub(super) fn operator(&self) -> u64 {
+        let promised = self.terms.promised();
+        let left = self.left.unwrap_or(promised).min(promised);
+        promised - left.max(self.terms.reservation())
+    }
 }
 
 impl Asked {

@@ -86,10 +86,12 @@ impl<P: Platform> Hypervisor<P> {
             ));
             return;
         }
-        guest.cooperation.operator = guest.frames() - frames;
+        let wanted = guest.frames() - frames;
+        // All of it is no wish: what it grows to later is its own too.
+        guest.cooperation.left = (wanted > 0).then_some(frames);
         self.host.say(format_args!(
             "guest `{name}` is to do with {mib} MiB: {} in its balloon",
-            Size(guest.cooperation.operator)
+            Size(wanted)
         ));
         self.reconsider();
     }

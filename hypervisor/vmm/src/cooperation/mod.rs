@@ -34,8 +34,8 @@ const STALE_US: u64 = 10_000_000;
 pub(crate) struct Cooperation {
     /// What it is entitled to, once it is admitted.
     pub(crate) terms: Option<Terms>,
-    /// Frames that a person wants in its balloon.
-    pub(crate) operator: u64,
+    /// Frames that a person leaves it, if they have said so.
+    pub(crate) left: Option<u64>,
     /// The target that its balloon was told last.
     pub(crate) told: Asked,
     /// Bytes of memory beyond what it began with that a person wants it to have.
@@ -69,7 +69,7 @@ impl Cooperation {
     pub(crate) fn new() -> Self {
         Self {
             terms: None,
-            operator: 0,
+            left: None,
             requested_bytes: 0,
             told: Asked::NOTHING,
             wanted: 0,
@@ -96,7 +96,7 @@ impl Cooperation {
         gauge.force(self.gauge.forced());
         *self = Self {
             terms: self.terms,
-            operator: self.operator,
+            left: self.left,
             requested_bytes: self.requested_bytes,
             gauge,
             collected_kib: self.collected_kib,

@@ -4,8 +4,11 @@ use super::Cooperation;
 use crate::devices::Disk;
 use crate::guest::Guest;
 use pleat_devices::virtio::{BalloonStatistics, FunctionView, Observation, Pace};
-use pleat_overcommit::promise::{Claims, GuestView, Health};
+use pleat_overcommit::promise::{Claims, GuestView, Health, OutOfMemory};
 use pleat_types::{FRAME_SIZE, Tsc};
+
+/// The balloon's feature that its driver gives back when the guest runs out of memory (virtio 1.3, 5.5.3).
+const DEFLATE_ON_OOM: u64 = 1 << 2;
 
 /// What changes in a guest's devices are told from.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -100,6 +103,14 @@ impl Guest {
             .find(|function| function.name == "balloon")
     }
 
+    /// What it does when it runs out of memory, as its balloon's driver has agreed.
+    fn out_of_memory(&self) -> OutOfMemory {
+        match self.balloon_function() {
+            Some(balloon) if balloon.features & DEFLATE_ON_OOM != 0 => OutOfMemory::Deflates,
+            _ => OutOfMemory::Kills,
+        }
+    }
+
     /// What there is to see of its devices.
     pub(super) fn seen(&self) -> Seen {
         let mut seen = Seen {
@@ -134,7 +145,8 @@ impl Guest {
                 Pace::Moving | Pace::Settled => Health::Moving,
             },
             told: self.cooperation.told,
-            operator: self.cooperation.operator,
+            out_of_memory: self.out_of_memory(),
+            left: self.cooperation.left,
             claims: self.claims(now, fresh),
         })
     }

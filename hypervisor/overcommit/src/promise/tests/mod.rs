@@ -3,6 +3,7 @@
 mod admission;
 mod cache;
 mod entitlement;
+mod late;
 mod pressure;
 mod properties;
 mod relief;

@@ -4,8 +4,8 @@
 use super::world::{Guest, Manner, THRESHOLDS, World, check};
 use super::{mib, wishes};
 use crate::promise::{
-    Asked, Claims, GuestView, Health, HostState, HostView, MAX_GUESTS, Reason, Terms, Wishes, cushion, plan,
-    survival,
+    Asked, Claims, GuestView, Health, HostState, HostView, MAX_GUESTS, OutOfMemory, Reason, Terms, Wishes,
+    cushion, plan, survival,
 };
 use arrayvec::ArrayVec;
 use proptest::collection::vec;
@@ -68,16 +68,12 @@ fn any_view() -> impl Strategy<Value = GuestView> {
         Just(Reason::Return)
     ];
     let number = || prop_oneof![4 => 0..mib(300), 1 => any::<u64>()];
-    let numbers = (
-        number(),
-        number(),
-        0..mib(300),
-        number(),
-        prop_oneof![Just(0), number()],
-    );
-    (any_terms(), any_claims(), health, reason, numbers).prop_map(
-        |(terms, claims, health, reason, numbers)| {
-            let (untouched, held, ballooned, frames, operator) = numbers;
+    let numbers = (number(), number(), 0..mib(300), number(), option::of(number()));
+    let out_of_memory = prop_oneof![Just(OutOfMemory::Deflates), Just(OutOfMemory::Kills)];
+    let manner = (health, out_of_memory);
+    (any_terms(), any_claims(), manner, reason, numbers).prop_map(
+        |(terms, claims, (health, out_of_memory), reason, numbers)| {
+            let (untouched, held, ballooned, frames, left) = numbers;
             GuestView {
                 terms,
                 held,
@@ -85,7 +81,8 @@ fn any_view() -> impl Strategy<Value = GuestView> {
                 ballooned: ballooned.min(terms.promised()),
                 health,
                 told: Asked { frames, reason },
-                operator,
+                out_of_memory,
+                left,
                 claims,
             }
         },
@@ -153,7 +150,7 @@ proptest! {
         let host = HostView { state, free, total: mib(1000), thresholds: THRESHOLDS };
         let (mut out, mut again) = (ArrayVec::<_, MAX_GUESTS>::new(), ArrayVec::new());
         plan(&host, &views, &mut out);
-        check(&views, &out);
+        check(state, &views, &out);
         plan(&host, &views, &mut again);
         prop_assert_eq!(&out, &again, "deterministic");
         for (view, target) in views.iter().zip(&out) {
@@ -184,7 +181,7 @@ proptest! {
             let exhausted = view.claims.ballooned.saturating_add(available);
             let exhausted = exhausted.max(view.ballooned.saturating_add(view.untouched));
             let spared = exhausted.saturating_sub(cushion(view.terms.promised()));
-            let most = spared.max(view.ballooned).max(target.firm);
+            let most = spared.max(target.firm);
             prop_assert!(target.frames <= most);
         }
     }
@@ -225,7 +222,8 @@ proptest! {
             let count = world.guests.len();
             let guest = &mut world.guests[at % count];
             guest.demand = guest.terms.promised() * demand / 100;
-            guest.operator = if operator < 100 { 0 } else { mib(operator - 100) };
+            let promised = guest.terms.promised();
+            guest.left = operator.checked_sub(100).map(|wanted| promised.saturating_sub(mib(wanted)));
             world.run(periods);
             let held: u64 = world.held().iter().sum();
             prop_assert_eq!(held + world.free(), world.total);

@@ -3,8 +3,8 @@
 use super::world::{THRESHOLDS, check};
 use super::{mib, terms, wishes};
 use crate::promise::{
-    Asked, Claims, GuestView, Health, HostState, HostView, MAX_GUESTS, Reason, Target, Wishes, cushion, plan,
-    survival,
+    Asked, Claims, GuestView, Health, HostState, HostView, MAX_GUESTS, OutOfMemory, Reason, Target, Wishes,
+    cushion, plan, survival,
 };
 use arrayvec::ArrayVec;
 
@@ -18,7 +18,8 @@ pub(super) fn full(wishes: Wishes) -> GuestView {
         ballooned: 0,
         health: Health::Moving,
         told: Asked::NOTHING,
-        operator: 0,
+        out_of_memory: OutOfMemory::Deflates,
+        left: None,
         claims: Claims::default(),
     }
 }
@@ -59,7 +60,7 @@ pub(super) fn planned(state: HostState, free: u64, views: &[GuestView]) -> Array
     };
     let mut out = ArrayVec::new();
     plan(&host, views, &mut out);
-    check(views, &out);
+    check(state, views, &out);
     out
 }
 
@@ -200,6 +201,29 @@ fn what_a_guest_has_available_is_asked_for_up_to_a_cushion() {
 }
 
 #[test]
+fn in_the_low_state_who_cannot_help_itself_is_left_with_what_it_says_it_needs() {
+    let mut view = full(wishes(mib(400)));
+    view.claims = saying(mib(5), mib(31), mib(26));
+    let planned_low = |view| frames(&planned(HostState::Low, mib(10), &[view]));
+    assert_eq!(planned_low(view), [mib(50)]);
+    view.out_of_memory = OutOfMemory::Kills;
+    assert_eq!(planned_low(view), [mib(6)]);
+    // What it was asked for when it had more goes back.
+    let squeezed = inflated(view, mib(60), Reason::Shortage);
+    let squeezed = GuestView {
+        claims: Claims {
+            ballooned: mib(60),
+            ..saying(0, mib(1), 0)
+        },
+        ..squeezed
+    };
+    assert_eq!(planned_low(squeezed), [mib(60 + 1 - 25)]);
+    // Who says nothing is asked like all others.
+    view.claims = Claims::default();
+    assert_eq!(planned_low(view), [mib(50)]);
+}
+
+#[test]
 fn others_are_asked_in_place_of_a_stuck_balloon() {
     let mut stuck = full(Wishes {
         shares: 1,
@@ -215,7 +239,7 @@ fn others_are_asked_in_place_of_a_stuck_balloon() {
     assert_eq!(frames(&targets), [mib(25), mib(15)]);
     let absent = GuestView {
         health: Health::Absent,
-        operator: mib(7),
+        left: Some(mib(393)),
         ..stuck
     };
     let targets = planned(HostState::Soft, mib(55), &[absent, full(wishes(mib(400)))]);
@@ -243,25 +267,15 @@ fn the_limit_is_enforced_step_by_step() {
 #[test]
 fn the_operators_target_holds_and_ends_at_once() {
     let mut view = full(wishes(mib(256)));
-    view.operator = mib(200);
+    view.left = Some(mib(56));
     let targets = planned(HostState::High, mib(700), &[view]);
     assert_eq!(
         (frames(&targets)[0], targets[0].reason, targets[0].firm),
         (mib(200), Reason::Operator, mib(200))
     );
-    // It goes below the reservation if the operator says so, and not beyond what there is.
-    let mut reserved = full(Wishes {
-        reservation: mib(200),
-        ..wishes(mib(256))
-    });
-    reserved.operator = u64::MAX;
-    assert_eq!(
-        frames(&planned(HostState::High, mib(700), &[reserved])),
-        [mib(256)]
-    );
     // The policy adds to it.
     let mut view = full(wishes(mib(800)));
-    view.operator = mib(10);
+    view.left = Some(mib(790));
     view.ballooned = mib(10);
     view.held = mib(790);
     let targets = planned(HostState::Soft, mib(55), &[view]);
@@ -272,4 +286,24 @@ fn the_operators_target_holds_and_ends_at_once() {
     let view = inflated(full(wishes(mib(256))), mib(200), Reason::Operator);
     let targets = planned(HostState::High, mib(700), &[view]);
     assert_eq!((frames(&targets)[0], targets[0].reason), (0, Reason::Return));
+}
+
+#[test]
+fn the_operator_leaves_the_reservation_and_the_same_to_a_guest_that_grows() {
+    // No more than the memory there is can be left: that asks for nothing when more is to be left than there is.
+    let mut reserved = full(Wishes {
+        reservation: mib(200),
+        ..wishes(mib(256))
+    });
+    reserved.left = Some(mib(10));
+    assert_eq!(
+        frames(&planned(HostState::High, mib(700), &[reserved])),
+        [mib(56)]
+    );
+    reserved.left = Some(u64::MAX);
+    assert_eq!(frames(&planned(HostState::High, mib(700), &[reserved])), [0]);
+    // A guest that has grown meanwhile is left with the same.
+    let mut grown = full(wishes(mib(512)));
+    grown.left = Some(mib(56));
+    assert_eq!(frames(&planned(HostState::High, mib(700), &[grown])), [mib(456)]);
 }

@@ -3,8 +3,8 @@
 
 use super::{mib, terms, wishes};
 use crate::promise::{
-    Asked, Claims, GuestView, Health, HostState, HostView, MAX_GUESTS, Target, Terms, Thresholds, Wishes,
-    plan,
+    Asked, Claims, GuestView, Health, HostState, HostView, MAX_GUESTS, OutOfMemory, Target, Terms,
+    Thresholds, Wishes, cushion, plan,
 };
 use arrayvec::ArrayVec;
 use std::vec::Vec;
@@ -43,7 +43,8 @@ pub(super) struct Guest {
     pub(super) cache_wish: u64,
     /// Whether it reports what it has freed.
     pub(super) reports: bool,
-    pub(super) operator: u64,
+    pub(super) out_of_memory: OutOfMemory,
+    pub(super) left: Option<u64>,
     pub(super) told: Asked,
     pub(super) held: u64,
     pub(super) ballooned: u64,
@@ -51,6 +52,8 @@ pub(super) struct Guest {
     pub(super) used: u64,
     cache: u64,
     claims: Claims,
+    /// What it has said and the host has not heard yet.
+    underway: Claims,
     /// Periods without progress.
     still: u64,
     /// Times that its computation wanted more than there was in its memory.
@@ -65,13 +68,15 @@ impl Guest {
             demand: 0,
             cache_wish: 0,
             reports: true,
-            operator: 0,
+            out_of_memory: OutOfMemory::Deflates,
+            left: None,
             told: Asked::NOTHING,
             held: 0,
             ballooned: 0,
             used: 0,
             cache: 0,
             claims: Claims::default(),
+            underway: Claims::default(),
             still: 0,
             kills: 0,
         }
@@ -103,7 +108,8 @@ impl Guest {
             ballooned: self.ballooned,
             health: self.health(),
             told: self.told,
-            operator: self.operator,
+            out_of_memory: self.out_of_memory,
+            left: self.left,
             claims: self.claims,
         }
     }
@@ -148,9 +154,14 @@ impl Guest {
         self.held.saturating_sub(before)
     }
 
-    fn say(&mut self) {
-        let free = self.size() - self.used - self.cache;
-        self.claims = match self.manner {
+    /// What it has beside its computation.
+    pub(super) fn available(&self) -> u64 {
+        self.size() - self.used
+    }
+
+    fn measured(&self) -> Claims {
+        let free = self.available() - self.cache;
+        match self.manner {
             Manner::Obeys(_) => Claims {
                 total: Some(self.size()),
                 free: Some(free),
@@ -166,8 +177,29 @@ impl Guest {
                 ballooned: self.ballooned,
             },
             _ => Claims::default(),
-        };
+        }
     }
+
+    fn say(&mut self, answers: Answers) {
+        let now = self.measured();
+        self.claims = match answers {
+            Answers::EveryOther => now,
+            Answers::Late => Claims {
+                ballooned: self.ballooned,
+                ..self.underway
+            },
+        };
+        self.underway = now;
+    }
+}
+
+/// When statistics come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Answers {
+    /// At once, every other period.
+    EveryOther,
+    /// In every period those of the period before; and what was in the balloon is looked up when they come.
+    Late,
 }
 
 /// The host and its guests.
@@ -177,6 +209,7 @@ pub(super) struct World {
     pub(super) guests: Vec<Guest>,
     pub(super) state: HostState,
     pub(super) targets: Vec<Target>,
+    pub(super) answers: Answers,
     periods: u64,
 }
 
@@ -187,6 +220,7 @@ impl World {
             guests,
             state: HostState::High,
             targets: Vec::new(),
+            answers: Answers::EveryOther,
             periods: 0,
         }
     }
@@ -215,7 +249,7 @@ impl World {
             thresholds: THRESHOLDS,
         };
         plan(&host, &views, &mut out);
-        check(&views, &out);
+        check(self.state, &views, &out);
         for target in &out {
             let guest = &mut self.guests[target.guest];
             guest.told = target.asked();
@@ -226,8 +260,9 @@ impl World {
             let taken = self.guests[at].work(free);
             assert!(taken <= free);
         }
-        if self.periods % 2 == 1 {
-            self.guests.iter_mut().for_each(Guest::say);
+        let answers = self.answers;
+        if answers == Answers::Late || self.periods % 2 == 1 {
+            self.guests.iter_mut().for_each(|guest| guest.say(answers));
         }
         self.targets = out.into_iter().collect();
         self.periods += 1;
@@ -248,28 +283,24 @@ impl World {
 }
 
 /// What every plan keeps to.
-pub(super) fn check(views: &[GuestView], targets: &[Target]) {
+pub(super) fn check(state: HostState, views: &[GuestView], targets: &[Target]) {
     assert_eq!(views.len(), targets.len());
     for (at, (view, target)) in views.iter().zip(targets).enumerate() {
         let promised = view.terms.promised();
-        let operator = view.operator.min(promised);
+        // The reservation stays, whatever the operator wants.
+        let most = promised - view.terms.reservation();
+        let operator = promised.saturating_sub(view.left.unwrap_or(promised)).min(most);
         assert_eq!(target.guest, at);
         assert!(
-            target.frames <= promised,
-            "beyond what was promised: {view:?} {target:?}"
+            target.frames <= most,
+            "below the reservation: {view:?} {target:?}"
         );
         assert!(
             target.frames >= operator,
             "below the operator's: {view:?} {target:?}"
         );
         assert!(target.firm <= target.frames);
-        // Beyond the operator's, the reservation stays.
-        let least = view.terms.reservation();
-        let leaves = promised - target.frames;
-        assert!(
-            leaves >= least || target.frames == operator,
-            "{view:?} {target:?}"
-        );
+        check_need(state, view, target);
         // No more than an eighth is asked for at once.
         let most = view
             .ballooned
@@ -277,4 +308,26 @@ pub(super) fn check(views: &[GuestView], targets: &[Target]) {
             .max(view.ballooned + (promised / 8).max(1));
         assert!(target.frames <= most, "a step too far: {view:?} {target:?}");
     }
+}
+
+/// Beyond what is firm a guest that says what it has keeps a cushion of it: outside of the low state, and, if it cannot
+/// help itself, there too.
+fn check_need(state: HostState, view: &GuestView, target: &Target) {
+    let helps_itself = view.out_of_memory == OutOfMemory::Deflates;
+    let Some(available) = view
+        .claims
+        .available
+        .filter(|_| state != HostState::Low || !helps_itself)
+    else {
+        return;
+    };
+    let exhausted = view.claims.ballooned.saturating_add(available);
+    let refuted = view.ballooned.saturating_add(view.untouched);
+    let most = exhausted
+        .max(refuted)
+        .saturating_sub(cushion(view.terms.promised()));
+    assert!(
+        target.frames <= most.max(target.firm),
+        "in need: {view:?} {target:?}"
+    );
 }
