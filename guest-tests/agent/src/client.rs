@@ -37,7 +37,16 @@ pub enum Woken {
     AgentGone,
 }
 
-/// What the agent's file says.
+/// What the agent answers when it is asked: the host's line that it heard last.
+///
+/// # Errors
+/// Where no agent answers.
+pub fn ask(directory: &Path) -> Result<Pressure> {
+    Subscription::open(directory, Level::Full).map(|(_, now)| now)
+}
+
+/// What the agent's file says. An agent that was killed leaves it behind, and it is written after processes have been
+/// woken: [`ask`] tells what holds.
 ///
 /// # Errors
 /// Where no agent is at work.

@@ -3,10 +3,10 @@
 //! The host's line is remembered, written to the file `level`, and told to all subscribers. Nothing that a subscriber or
 //! the host does makes the agent wait for anybody: every descriptor is non-blocking, and every queue has an end.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -17,12 +17,13 @@ use rustix::io::Errno;
 
 use crate::lines::LineBuffer;
 use crate::message::{Level, Pressure};
-use crate::places;
 use crate::subscriber::{Heard, Subscriber, is_later};
+use crate::{log, places};
 
 /// The most connections at a time.
 pub const MAX_SUBSCRIBERS: usize = 64;
-/// From one look for a port that is not there to the next.
+/// From one look for a port that is not there to the next; and after a newcomer could not be taken (no descriptor is
+/// left), until it is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 /// Bytes that may wait for the host. What comes when it is full is forgotten: figures, no promises.
 const MAX_OUTGOING: usize = 1024;
@@ -33,6 +34,7 @@ pub struct Daemon<P> {
     port: Option<Port>,
     retry_at: Instant,
     listener: UnixListener,
+    accept_at: Option<Instant>,
     subscribers: Vec<Subscriber>,
     current: Pressure,
     directory: PathBuf,
@@ -59,7 +61,9 @@ impl<P: FnMut() -> io::Result<File>> Daemon<P> {
     /// Where files cannot be made, or another agent is at work.
     pub fn new(directory: &Path, open_port: P) -> Result<Self> {
         let path = places::socket(directory);
-        fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
+        let mut builder = DirBuilder::new();
+        let made = builder.recursive(true).mode(0o750).create(directory);
+        made.with_context(|| format!("cannot make {}", directory.display()))?;
         if std::os::unix::net::UnixStream::connect(&path).is_ok() {
             anyhow::bail!("another agent answers at {}", path.display());
         }
@@ -76,12 +80,13 @@ impl<P: FnMut() -> io::Result<File>> Daemon<P> {
             open_port,
             port: None,
             retry_at: Instant::now(),
+            accept_at: None,
             listener: listen().with_context(|| format!("cannot listen at {}", path.display()))?,
             subscribers: Vec::new(),
             current: Pressure::default(),
             directory: directory.to_owned(),
         };
-        daemon.write_level()?;
+        daemon.write_level().context("the agent's first level")?;
         Ok(daemon)
     }
 
@@ -102,7 +107,7 @@ impl<P: FnMut() -> io::Result<File>> Daemon<P> {
     pub fn turn(&mut self, at_most: Option<Duration>) -> Result<()> {
         self.look_for_port();
         let ready = self.wait(at_most)?;
-        self.serve_port(ready.port)?;
+        self.serve_port(ready.port);
         let mut is_ready = ready.subscribers.into_iter();
         let mut collected = 0_u64;
         let (now, current) = (Instant::now(), self.current);
@@ -152,7 +157,12 @@ impl<P: FnMut() -> io::Result<File>> Daemon<P> {
     }
 
     fn wait(&self, at_most: Option<Duration>) -> Result<Ready> {
-        let mut descriptors = vec![PollFd::new(&self.listener, PollFlags::IN)];
+        let mut newcomers = PollFlags::IN;
+        newcomers.set(
+            PollFlags::IN,
+            self.accept_at.is_none_or(|at| at <= Instant::now()),
+        );
+        let mut descriptors = vec![PollFd::new(&self.listener, newcomers)];
         let sockets: Vec<_> = self.subscribers.iter().map(Subscriber::socket).collect();
         descriptors.extend(sockets.iter().map(|socket| PollFd::new(socket, PollFlags::IN)));
         if let Some(port) = &self.port {
@@ -180,53 +190,66 @@ impl<P: FnMut() -> io::Result<File>> Daemon<P> {
         let left = |until: Instant| until.saturating_duration_since(now);
         let retry = self.port.is_none().then(|| left(self.retry_at));
         let deadlines = self.subscribers.iter().filter_map(Subscriber::deadline).map(left);
-        deadlines.chain(retry).chain(at_most).min()
+        let accept = self.accept_at.map(left).filter(|left| !left.is_zero());
+        deadlines.chain(retry).chain(accept).chain(at_most).min()
     }
 
-    fn serve_port(&mut self, flags: PollFlags) -> Result<()> {
+    fn serve_port(&mut self, flags: PollFlags) {
         let Some(port) = &mut self.port else {
-            return Ok(());
+            return;
         };
         if flags.is_empty() {
-            return Ok(());
+            return;
         }
         let mut heard = Vec::new();
         // A port that has hung up with nothing to read would be reported again and again.
         let is_over = flags.intersects(PollFlags::HUP | PollFlags::ERR) && !flags.contains(PollFlags::IN);
         let is_there = !is_over && port.read(&mut heard) && port.write();
         for pressure in heard {
-            self.tell(pressure)?;
+            self.tell(pressure);
         }
         // Gone: the module was unloaded, the device unplugged, or the host has closed its side. What an absent host has
         // said holds no longer; it says it again when the port is opened.
         if !is_there {
             self.port = None;
             self.retry_at = Instant::now() + RETRY;
-            self.tell(Pressure::default())?;
+            self.tell(Pressure::default());
         }
-        Ok(())
     }
 
-    fn tell(&mut self, now: Pressure) -> Result<()> {
+    fn tell(&mut self, now: Pressure) {
         let before = std::mem::replace(&mut self.current, now);
-        // The file first: whoever wakes may look there.
-        self.write_level()?;
+        // Wake-ups first: they take no memory, of which there may be none. Whoever asks the agent then hears the new line.
         for subscriber in &self.subscribers {
             subscriber.tell(before.level, now.level);
         }
         if before.level != Level::None || now.level != Level::None {
-            eprintln!("pleat-agent: {now}");
+            log::say(&format!("pleat-agent: {now}"));
         }
-        Ok(())
+        // Without the file there are still the wake-ups; the next line may find room.
+        if let Err(error) = self.write_level() {
+            log::say(&format!("pleat-agent: {error:#}"));
+        }
     }
 
     /// Whoever reads the file sees one whole line, the old or the new one.
     fn write_level(&self) -> Result<()> {
         let path = places::level(&self.directory);
         let fresh = path.with_extension("new");
-        fs::write(&fresh, format!("{}\n", self.current))
-            .and_then(|()| fs::rename(&fresh, &path))
-            .with_context(|| format!("cannot write {}", path.display()))
+        let write = || -> io::Result<()> {
+            let mut options = OpenOptions::new();
+            let mut file = options
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o640)
+                .open(&fresh)?;
+            // As the socket: for root and its group, whatever the umask says.
+            file.set_permissions(Permissions::from_mode(0o640))?;
+            file.write_all(format!("{}\n", self.current).as_bytes())?;
+            fs::rename(&fresh, &path)
+        };
+        write().with_context(|| format!("cannot write {}", path.display()))
     }
 
     fn say(&mut self, line: &str) {
@@ -239,8 +262,14 @@ impl<P: FnMut() -> io::Result<File>> Daemon<P> {
 
     /// Takes one newcomer. One that finds no place is told so.
     fn accept(&mut self) {
-        let Ok((mut socket, _)) = self.listener.accept() else {
-            return;
+        self.accept_at = None;
+        let mut socket = match self.listener.accept() {
+            Ok((socket, _)) => socket,
+            // Without a descriptor for it the newcomer stays in the queue, and would be reported again at once.
+            Err(error) => {
+                self.accept_at = (!is_later(&error)).then(|| Instant::now() + RETRY);
+                return;
+            }
         };
         if self.subscribers.len() >= MAX_SUBSCRIBERS {
             let _ = socket
@@ -249,6 +278,14 @@ impl<P: FnMut() -> io::Result<File>> Daemon<P> {
             return;
         }
         self.subscribers.extend(Subscriber::new(socket));
+    }
+}
+
+impl<P> Drop for Daemon<P> {
+    fn drop(&mut self) {
+        // An agent that is killed leaves them behind: who wants to be sure asks at the socket.
+        let _ = fs::remove_file(places::level(&self.directory));
+        let _ = fs::remove_file(places::socket(&self.directory));
     }
 }
 

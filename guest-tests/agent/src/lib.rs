@@ -11,6 +11,7 @@ pub mod client;
 pub mod daemon;
 pub mod heap;
 pub mod lines;
+pub mod log;
 pub mod message;
 pub mod places;
 pub mod subscriber;

@@ -25,7 +25,7 @@ fn main() -> ExitCode {
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{name}: {error:#}");
+            pleat_agent::log::say(&format!("{name}: {error:#}"));
             ExitCode::FAILURE
         }
     }

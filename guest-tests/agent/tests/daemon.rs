@@ -3,8 +3,9 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -279,4 +280,46 @@ fn without_an_agent_the_message_says_what_to_do() {
     let error = Subscription::open(&nowhere, Level::Some).unwrap_err();
     assert!(error.to_string().contains("pleat-agent run"), "{error}");
     assert!(client::current(&nowhere).is_err());
+}
+
+/// Where nothing can be written (here a directory stands where the file is to be), who subscribed is woken all the same.
+#[test]
+fn a_level_that_cannot_be_written_ends_nothing() {
+    let mut setup = setup();
+    let (subscription, _) = setup.subscribe(Level::Some);
+    let path = places::level(&setup.directory);
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    setup.say("pressure some free=1 wanted=1\n");
+    assert!(was_woken(&subscription));
+    fs::remove_dir(&path).unwrap();
+    setup.say("pressure full free=1 wanted=1\n");
+    assert!(was_woken(&subscription));
+    assert_eq!(client::current(&setup.directory).unwrap().level, Level::Full);
+}
+
+#[test]
+fn files_are_for_root_and_its_group_and_go_with_the_agent() {
+    let mut setup = setup();
+    setup.say("pressure some free=1 wanted=1\n");
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let (level, socket) = (places::level(&setup.directory), places::socket(&setup.directory));
+    assert_eq!((mode(&level), mode(&socket)), (0o640, 0o660));
+    assert_eq!(mode(&setup.directory) & 0o027, 0, "nothing for others");
+    let none = || Err(io::ErrorKind::NotFound.into());
+    setup.daemon = Daemon::new(&directory(), Box::new(none) as Opener).unwrap();
+    assert!(!level.exists() && !socket.exists());
+    assert!(client::ask(&setup.directory).is_err());
+}
+
+#[test]
+fn who_asks_hears_what_holds() {
+    let mut setup = setup();
+    setup.say("pressure full free=8 wanted=4\n");
+    let directory = setup.directory.clone();
+    let asked = std::thread::spawn(move || client::ask(&directory));
+    while !asked.is_finished() {
+        setup.settle();
+    }
+    assert_eq!(asked.join().unwrap().unwrap(), setup.daemon.current());
 }

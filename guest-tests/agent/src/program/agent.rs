@@ -1,6 +1,7 @@
 //! `pleat-agent`: the agent, and two commands for people and scripts.
 
 use std::ffi::OsString;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use lexopt::prelude::{Long, Short, Value, ValueExt};
 use pleat_agent::client::{self, Subscription, Woken};
 use pleat_agent::daemon::Daemon;
 use pleat_agent::message::{Level, Pressure};
-use pleat_agent::places;
+use pleat_agent::{log, places};
 
 const HELP: &str = "\
 pleat-agent: tells processes of this guest when its host is short of memory
@@ -113,7 +114,7 @@ fn act(arguments: &Arguments) -> Result<()> {
         Action::Help => print!("{HELP}"),
         Action::Version => println!("pleat-agent {}", env!("CARGO_PKG_VERSION")),
         Action::Run => run(arguments)?,
-        Action::Status => println!("{}", status(&client::current(&arguments.directory)?)),
+        Action::Status => println!("{}", status(&client::ask(&arguments.directory)?)),
         Action::Wait(level) => wait(arguments, level)?,
     }
     Ok(())
@@ -124,6 +125,8 @@ fn run(arguments: &Arguments) -> Result<()> {
         Some(path) => places::open(path),
         None => places::open_port(),
     };
+    // Whoever tells others that memory is short is not to be ended because it is. Only root may ask for that.
+    let _ = fs::write("/proc/self/oom_score_adj", "-1000");
     Daemon::new(&arguments.directory, open)?.run()
 }
 
@@ -174,7 +177,7 @@ fn again(directory: &Path, level: Level) -> Subscription {
 }
 
 fn answer(arguments: &Arguments) -> Result<()> {
-    let line = client::current(&arguments.directory)?.to_string();
+    let line = client::ask(&arguments.directory)?.to_string();
     let Some((program, rest)) = arguments.command.split_first() else {
         println!("{line}");
         return Ok(());
@@ -186,7 +189,7 @@ fn answer(arguments: &Arguments) -> Result<()> {
         .with_context(|| format!("cannot start {}", program.display()))?;
     // The next rise may find it in a better mood.
     if !status.success() {
-        eprintln!("pleat-agent: {} ended with {status}", program.display());
+        log::say(&format!("pleat-agent: {} ended with {status}", program.display()));
     }
     Ok(())
 }

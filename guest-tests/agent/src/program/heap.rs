@@ -234,9 +234,8 @@ impl Demo {
 
     /// Back to the usual limit when there is no pressure any more, or nobody who could say so.
     fn ease(&mut self) {
-        let is_over = || {
-            client::current(&self.options.directory).map_or(true, |pressure| pressure.level == Level::None)
-        };
+        let is_over =
+            || client::ask(&self.options.directory).map_or(true, |pressure| pressure.level == Level::None);
         if self.is_bounded && is_over() {
             self.is_bounded = false;
             self.workload.heap_mut().set_limit(self.options.limit);
