@@ -41,11 +41,15 @@ impl FundingRate {
     /// Whether this rate is lower than the other by more than an eighth: enough to move memory for.
     #[must_use]
     pub fn is_clearly_below(&self, other: &Self) -> bool {
-        let dearer = Self {
+        self.dearer() < *other
+    }
+
+    /// The highest rate that this one is not clearly below.
+    pub(super) const fn dearer(&self) -> Self {
+        Self {
             shares: self.shares + self.shares.div_ceil(8),
-            ..*self
-        };
-        dearer.cmp(other) == Ordering::Less
+            frames: self.frames,
+        }
     }
 }
 

@@ -21,6 +21,9 @@ pub(super) struct Seat<'a> {
     /// A guest in need: what its target should fall to.
     relief: Option<u64>,
     target: u64,
+    /// What follows from the target, and is looked at again and again for each guest while others are asked.
+    rate: FundingRate,
+    has_more: bool,
     reason: Reason,
     /// Frames that go back to it in this plan.
     pub(super) given: u64,
@@ -47,6 +50,8 @@ impl<'a> Seat<'a> {
             cache_ceiling: operator,
             relief: None,
             target: operator,
+            rate: FundingRate::new(&view.terms, view.held, 0),
+            has_more: false,
             reason: Reason::Operator,
             given: 0,
         };
@@ -54,7 +59,14 @@ impl<'a> Seat<'a> {
         if view.health != Health::Absent {
             seat.settle(&Bounds::of(view, state));
         }
+        seat.follow_target();
         seat
+    }
+
+    /// To be called whenever the target has changed.
+    fn follow_target(&mut self) {
+        self.rate = self.rate_now();
+        self.has_more = self.held_at(self.bound) < self.held_at(self.target);
     }
 
     /// The target is the largest of what is kept, and what operator, limit and strict cache want.
@@ -98,7 +110,11 @@ impl<'a> Seat<'a> {
     }
 
     /// What it pays for a frame, if it gives what it is asked for and uses what was given back to it.
-    pub(super) fn rate(&self) -> FundingRate {
+    pub(super) const fn rate(&self) -> FundingRate {
+        self.rate
+    }
+
+    fn rate_now(&self) -> FundingRate {
         let size = self.view.terms.promised() - self.target;
         let held = self.held_at(self.target);
         let after = self.view.held.saturating_add(self.given).min(size).max(held);
@@ -128,8 +144,8 @@ impl<'a> Seat<'a> {
 
     /// Whether it can be asked for more. Who has just been given something is not; nor who has nothing to give, now or
     /// later, but what nothing backs.
-    pub(super) fn can_give(&self, asking: Asking) -> bool {
-        (asking == Asking::Cache || self.has_more())
+    pub(super) const fn can_give(&self, asking: Asking) -> bool {
+        (matches!(asking, Asking::Cache) || self.has_more())
             && self.target < self.ceiling_of(asking)
             && self.given == 0
     }
@@ -157,8 +173,8 @@ impl<'a> Seat<'a> {
     }
 
     /// Whether it has frames to give, in this period or later.
-    pub(super) fn has_more(&self) -> bool {
-        self.held_at(self.bound) < self.held_at(self.target)
+    pub(super) const fn has_more(&self) -> bool {
+        self.has_more
     }
 
     /// Whether frames are sure to come if it is asked.
@@ -189,7 +205,8 @@ impl<'a> Seat<'a> {
         raised
     }
 
-    const fn note(&mut self, asking: Asking) {
+    fn note(&mut self, asking: Asking) {
+        self.follow_target();
         self.reason = match asking {
             Asking::Cache => Reason::CacheSoft,
             Asking::Memory => Reason::Shortage,
@@ -235,6 +252,7 @@ impl<'a> Seat<'a> {
         let frames = frames.min(self.target);
         self.target -= frames;
         self.given += frames;
+        self.follow_target();
         self.reason = Reason::Return;
     }
 

@@ -128,8 +128,9 @@ impl<'a> Round<'a> {
         while wish > 0 {
             let receiver = self.seats[at].busy_rate();
             let gives = |seat: &Seat<'_>| gives_anyway(seat) || seat.rate().is_clearly_below(&receiver);
-            let able = (0..self.seats.len()).filter(|other| *other != at && gives(&self.seats[*other]));
-            let Some(giver) = self.cheapest(able, Asking::Memory) else {
+            let able = self.able(Asking::Memory);
+            let able = able.filter(|other| *other != at && gives(&self.seats[*other]));
+            let Some(giver) = self.cheapest(able) else {
                 break;
             };
             let gain = self.seats[giver].ask(piece.min(wish), Asking::Memory);
@@ -154,9 +155,14 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// Who pays least among those of these who can be asked; among equals the lowest priority, then the first.
-    fn cheapest(&self, among: impl Iterator<Item = usize>, asking: Asking) -> Option<usize> {
-        let able = among.filter(|at| self.seats[*at].can_give(asking));
+    /// Who can be asked.
+    fn able(&self, asking: Asking) -> impl Iterator<Item = usize> {
+        let seats = self.seats.iter().enumerate();
+        seats.filter_map(move |(at, seat)| seat.can_give(asking).then_some(at))
+    }
+
+    /// Who pays least among these; among equals the lowest priority, then the first.
+    fn cheapest(&self, able: impl Iterator<Item = usize>) -> Option<usize> {
         let key = |at: &usize| -> (FundingRate, u8) { (self.seats[*at].rate(), self.seats[*at].priority()) };
         able.min_by_key(key)
     }
@@ -187,8 +193,9 @@ impl<'a> Round<'a> {
         let mut needed = needed;
         let piece = (needed / PIECES).max(QUANTUM);
         while needed > 0 {
-            let able = (0..self.seats.len()).filter(|at| !self.is_exempt(*at));
-            let Some(at) = self.cheapest(able, asking) else {
+            let others = self.cheapest_later();
+            let able = self.able(asking).filter(|at| !self.is_exempt(*at, others));
+            let Some(at) = self.cheapest(able) else {
                 break;
             };
             let seat = &mut self.seats[at];
@@ -205,11 +212,15 @@ impl<'a> Round<'a> {
     /// A guest in need (whom only the low state asks), or one with nothing to give yet but what nothing backs, is not
     /// asked while somebody else can give and pays clearly less, even if that one has been asked for a whole step: its
     /// next step is in the next period.
-    fn is_exempt(&self, at: usize) -> bool {
+    fn is_exempt(&self, at: usize, others: Option<FundingRate>) -> bool {
         let seat = &self.seats[at];
-        let rate = seat.rate();
-        let gives_later = |other: &Seat<'_>| other.has_more() && other.rate().is_clearly_below(&rate);
-        (seat.is_in_need() || !seat.has_gain()) && self.seats.iter().any(gives_later)
+        (seat.is_in_need() || !seat.has_gain()) && others.is_some_and(|others| others < seat.rate())
+    }
+
+    /// The rate above which one pays clearly more than somebody who can give, now or later.
+    fn cheapest_later(&self) -> Option<FundingRate> {
+        let give_later = self.seats.iter().filter(|seat| seat.has_more());
+        give_later.map(|seat| seat.rate().dearer()).min()
     }
 
     /// Gives back half of what there is to spare, a piece at a time to who pays most.
