@@ -111,6 +111,8 @@ struct Demo {
     began: Instant,
     allocated: u64,
     is_bounded: bool,
+    /// How often it has given back because it was told.
+    shrinks: u64,
     was_full: bool,
 }
 
@@ -123,6 +125,7 @@ impl Demo {
             began: Instant::now(),
             allocated: 0,
             is_bounded: false,
+            shrinks: 0,
             was_full: false,
         }
     }
@@ -161,7 +164,10 @@ impl Demo {
                 }
             }
         }
-        if !self.was_full && self.heap().counters().collections > 0 && !self.is_bounded {
+        // A collection that nobody asked for, at the usual limit.
+        let is_full = self.heap().bytes() + CHUNK_BYTES > self.options.limit
+            && self.heap().counters().collections > self.shrinks;
+        if !self.was_full && is_full {
             self.was_full = true;
             self.event("heap-full");
         }
@@ -215,6 +221,7 @@ impl Demo {
     fn give_back(&mut self) -> Result<()> {
         let before = self.heap().bytes();
         let released = self.workload.heap_mut().shrink();
+        self.shrinks += 1;
         // Until pressure is over the heap lives in twice of what it needs.
         let bound = (self.heap().bytes() * 2).clamp(CHUNK_BYTES, self.options.limit);
         self.workload.heap_mut().set_limit(bound);
