@@ -12,14 +12,21 @@ const FRAMES_PER_MIB: u64 = (1 << 20) / FRAME_SIZE as u64;
 /// What virtio-mem plugs at once, in MiB.
 const BLOCK_MIB: u64 = 2;
 
-/// A size that a guest says of itself, or that it says nothing.
+/// The most that a guest is believed to say of itself, in tenths of a MiB: what fits the table.
+const CLAIM_MAX: u128 = 999_999;
+
+/// Bytes that a guest says of itself, in MiB, or that it says nothing.
 struct Claim(Option<u64>);
 
 impl fmt::Display for Claim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Some(bytes) => Size(bytes / FRAME_SIZE as u64).fmt(f),
-            None => f.write_str("         -"),
+            Some(bytes) => {
+                let tenths = (u128::from(bytes) * 10) >> 20;
+                let tenths = tenths.min(CLAIM_MAX);
+                write!(f, "{:>5}.{}", tenths / 10, tenths % 10)
+            }
+            None => f.write_str("      -"),
         }
     }
 }
@@ -40,8 +47,8 @@ impl Guest {
 impl<P: Platform> Hypervisor<P> {
     pub(super) fn show_balloons(&mut self) {
         self.host.say(format_args!(
-            "{:<16} {:>10} {:>10} {:>10} {:<12} {:<10} {:>10} {:>10} {:>10}",
-            "guest", "memory", "balloon", "target", "why", "driver", "free", "available", "cache"
+            "{:<16} {:>10} {:>10} {:>10} {:<12} {:<10} {:>7} {:>7} {:>7}",
+            "guest", "memory", "balloon", "target", "why", "driver", "free", "avail", "cache"
         ));
         for slot in self.slots.iter() {
             let guest = &slot.guest;
@@ -61,7 +68,7 @@ impl<P: Platform> Hypervisor<P> {
             ));
         }
         self.host.say(format_args!(
-            "free, available and cache are what guests say of themselves"
+            "free, available and cache are what guests say of themselves, in MiB"
         ));
     }
 
@@ -153,17 +160,8 @@ impl<P: Platform> Hypervisor<P> {
 
     pub(super) fn show_promises(&mut self) {
         self.host.say(format_args!(
-            "{:<16} {:>10} {:>11} {:>10} {:>10} {:>6} {:>8} {:>5} {:>10} {:>12}",
-            "guest",
-            "memory",
-            "reservation",
-            "limit",
-            "has",
-            "shares",
-            "priority",
-            "tax",
-            "cache-soft",
-            "cache-strict"
+            "{:<16} {:>10} {:>10} {:>10} {:>10} {:>6} {:>8} {:>5} {:>6} {:>6}",
+            "guest", "memory", "reserved", "limit", "has", "shares", "priority", "tax", "soft", "strict"
         ));
         for slot in self.slots.iter() {
             let guest = &slot.guest;
@@ -173,7 +171,7 @@ impl<P: Platform> Hypervisor<P> {
             let terms = terms.resized(guest.frames()).unwrap_or(terms);
             let configured = &guest.config.terms;
             self.host.say(format_args!(
-                "{:<16} {}  {} {} {} {:>6} {:>8} {:>3} % {:>8} % {:>10} %",
+                "{:<16} {} {} {} {} {:>6} {:>8} {:>3} % {:>4} % {:>4} %",
                 guest.config.name,
                 Size(guest.frames()),
                 Size(terms.reservation()),
@@ -192,6 +190,9 @@ impl<P: Platform> Hypervisor<P> {
             Size(reserved),
             Size(all)
         ));
+        self.host.say(format_args!(
+            "soft and strict are limits of what page cache may hold"
+        ));
     }
 
     pub(super) fn show_pressure(&mut self) {
@@ -207,7 +208,7 @@ impl<P: Platform> Hypervisor<P> {
             thresholds.low_below_percent
         ));
         self.host.say(format_args!(
-            "{:<16} {:<5} {:>10} {:<9} {:>6} {:>10}  agent",
+            "{:<16} {:<5} {:>10} {:<6} {:>6} {:>10}  agent",
             "guest", "level", "asked for", "port", "gave", "says"
         ));
         for slot in self.slots.iter() {
@@ -224,7 +225,7 @@ impl<P: Platform> Hypervisor<P> {
                 ""
             };
             self.host.say(format_args!(
-                "{:<16} {:<5} {} {:<9} {:>6} {}  {}{by}",
+                "{:<16} {:<5} {} {:<6} {:>6} {}  {:.27}{by}",
                 guest.config.name,
                 asks.gauge.level().name(),
                 Size(asks.wanted),

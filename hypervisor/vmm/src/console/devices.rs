@@ -82,10 +82,13 @@ impl<P: Platform> Hypervisor<P> {
         if let Some(block) = board.block() {
             let overlay = slot.guest.disk.as_ref().map_or(0, Disk::overlaid);
             self.host.say(format_args!(
-                "  block: {}, {} requests, {} refused, {} read, {} written; {} of its own over the base image",
+                "  block: {}, {} requests, {} refused",
                 Size(block.sectors() / SECTORS_PER_FRAME),
                 block.requests(),
                 block.refused(),
+            ));
+            self.host.say(format_args!(
+                "         {} read, {} written; {} of its own over the base image",
                 Size(block.sectors_read() / SECTORS_PER_FRAME),
                 Size(block.sectors_written() / SECTORS_PER_FRAME),
                 Size(overlay)

@@ -20,7 +20,6 @@ use std::collections::HashMap;
 const NAMES: [&str; 3] = ["a", "b", "c"];
 const RUN_MS: u64 = 8;
 /// Guests are honest to the balloon and the disk, and do anything to the others.
-
 const ALL: [Kind; 5] = [Kind::Balloon, Kind::Mem, Kind::Console, Kind::Block, Kind::Random];
 /// The first page that can lie in a mapping of 2 MiB.
 const LARGE_FIRST: u64 = 0xb0;

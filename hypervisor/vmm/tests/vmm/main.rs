@@ -25,6 +25,7 @@ mod merging_large;
 mod merging_short;
 mod oracle;
 mod plugging;
+mod promises;
 mod random;
 mod reports;
 mod scenario;
