@@ -90,15 +90,11 @@ pub(crate) const HELP: [(&str, &str, &str); 19] = [
     ("kill", "GUEST", "end a guest and take its memory back"),
     ("pause", "GUEST", "keep a guest from running"),
     ("resume", "GUEST", "let a paused guest run again"),
-    (
-        "attach",
-        "GUEST",
-        "type at a guest's serial console; Ctrl-] detaches",
-    ),
+    ("attach", "GUEST", "type at a guest's console; Ctrl-] detaches"),
     (
         "type",
         "GUEST",
-        "type the words that follow, and return, at a guest's serial console",
+        "type the words that follow, and return, at a guest's console",
     ),
     (
         "merge",

@@ -5,7 +5,7 @@ use crate::guest::Guest;
 use crate::run::Hypervisor;
 use core::fmt;
 use pleat_devices::virtio::Pace;
-use pleat_overcommit::promise::Level;
+use pleat_overcommit::promise::{Level, survival};
 use pleat_types::{FRAME_SIZE, Platform};
 
 const FRAMES_PER_MIB: u64 = (1 << 20) / FRAME_SIZE as u64;
@@ -79,8 +79,13 @@ impl<P: Platform> Hypervisor<P> {
         };
         let guest = &mut slot.guest;
         let name = guest.config.name;
-        if guest.board.balloon().is_none() {
-            self.host.say(format_args!("guest `{name}` has no balloon"));
+        if guest.has_ended() || guest.board.balloon().is_none() {
+            let why = if guest.has_ended() {
+                "has ended"
+            } else {
+                "has no balloon"
+            };
+            self.host.say(format_args!("guest `{name}` {why}"));
             return;
         }
         let frames = mib.saturating_mul(FRAMES_PER_MIB);
@@ -100,6 +105,18 @@ impl<P: Platform> Hypervisor<P> {
             "guest `{name}` is to do with {mib} MiB: {} in its balloon",
             Size(wanted)
         ));
+        let (survival, driver) = (survival(guest.frames()), guest.pace_name());
+        if frames < survival {
+            self.host.say(format_args!(
+                "  a Linux guest of its size needs about {} MiB to live",
+                survival.div_ceil(FRAMES_PER_MIB)
+            ));
+        }
+        if driver == "no driver" {
+            self.host.say(format_args!(
+                "  nothing happens until it loads a driver for its balloon"
+            ));
+        }
         self.reconsider();
     }
 
@@ -132,6 +149,10 @@ impl<P: Platform> Hypervisor<P> {
         let guest = &mut slot.guest;
         let name = guest.config.name;
         let (least, room) = (guest.space.ram.frames(), guest.space.pluggable.count);
+        if guest.has_ended() {
+            self.host.say(format_args!("guest `{name}` has ended"));
+            return;
+        }
         if room == 0 {
             self.host.say(format_args!(
                 "guest `{name}` cannot grow: give it a `max_memory` in the guests file"
