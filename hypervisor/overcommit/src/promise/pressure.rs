@@ -41,12 +41,13 @@ impl Level {
             .find(|level| level.name() == name)
     }
 
-    /// For a guest that is asked for so many frames because the host is short. Before the host is in need, a
-    /// guest that is asked for nothing has no pressure; when it is, that guest may be the next.
+    /// For a guest that is asked for so many frames because the host is short. Each is told as soon as memory gets
+    /// short, asked or not: what applications give by themselves then nobody has to be asked for. When the host is in
+    /// need a guest that is asked for nothing has less pressure than one that is.
     #[must_use]
     pub const fn for_guest(state: HostState, wanted: u64) -> Self {
         match (state, wanted) {
-            (HostState::High, _) | (HostState::Soft, 0) => Self::None,
+            (HostState::High, _) => Self::None,
             (HostState::Soft, _) | (HostState::Hard, 0) => Self::Some,
             (HostState::Hard, _) | (HostState::Low, _) => Self::Full,
         }

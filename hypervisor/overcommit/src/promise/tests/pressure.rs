@@ -35,7 +35,7 @@ fn the_level_is_by_state_and_by_what_is_wanted() {
         levels,
         [
             ("none", "none"),
-            ("none", "some"),
+            ("some", "some"),
             ("some", "full"),
             ("full", "full")
         ]
