@@ -73,7 +73,6 @@ impl<P: Platform> Cpu<'_, P> {
         }
         let value = low_half(rax) & access.size.mask();
         match self.guest.board.port_write(access.port, access.size, value, now) {
-            // No guest has a virtio device.
             PortEffect::None => Resume::Next,
             PortEffect::OutputReady => {
                 self.host.drain_output(self.guest);
