@@ -54,6 +54,11 @@ fn configuration(bochs: &Found, start: &Start<'_>) -> Result<String> {
     let mut line = |text: String| writeln!(rc, "{text}");
     line(format!("megs: {}", start.spec.memory_mib))?;
     line(media(bochs, start))?;
+    // Bochs wants one with any ROM, and looks for the installed one unless told.
+    line(format!(
+        "vgaromimage: file={}",
+        bochs.file("/usr/share/vgabios/vgabios.bin").display()
+    ))?;
     let model = &start.spec.processor;
     line(format!(
         "cpu: model={model}, count=1, ips={BOCHS_HZ}, reset_on_triple_fault=0, ignore_bad_msrs=0"
@@ -93,10 +98,9 @@ fn media(bochs: &Found, start: &Start<'_>) -> String {
             pleat_bundle::handover::BUNDLE_BASE
         ),
         Media::Iso(iso) => format!(
-            "romimage: file={}\nvgaromimage: file={}\nata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14\n\
+            "romimage: file={}\nata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14\n\
              ata0-master: type=cdrom, path={}, status=inserted\nboot: cdrom",
             bochs.file("/usr/share/bochs/BIOS-bochs-latest").display(),
-            bochs.file("/usr/share/vgabios/vgabios.bin").display(),
             iso.display()
         ),
     }
