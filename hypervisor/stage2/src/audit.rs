@@ -1,6 +1,6 @@
 //! What is mapped, promised and spent, counted as it changes and counted again by a walk.
 
-use pleat_types::{Gfn, Hfn, PageSize};
+use pleat_types::{Gfn, Hfn, PageSize, SwapSlot};
 
 use crate::codec::{ENTRIES, Entry, Level};
 use crate::error::Bug;
@@ -20,6 +20,8 @@ pub struct Counters {
     pub zero: u64,
     /// 4 KiB mappings to other frames that pages share.
     pub shared: u64,
+    /// Pages whose content a slot of the swap store has.
+    pub swapped: u64,
     /// Promised pages that were never touched.
     pub untouched: u64,
     /// Pages in the balloon.
@@ -38,6 +40,7 @@ impl Counters {
             huge: 0,
             zero: 0,
             shared: 0,
+            swapped: 0,
             untouched: 0,
             ballooned: 0,
             device: 0,
@@ -60,7 +63,7 @@ impl Counters {
     /// Pages that the guest was promised.
     #[must_use]
     pub const fn promised(&self) -> u64 {
-        self.owned_frames() + self.zero + self.shared + self.untouched + self.ballooned
+        self.owned_frames() + self.zero + self.shared + self.swapped + self.untouched + self.ballooned
     }
 
     /// Counts `entries` more entries of this level.
@@ -83,6 +86,7 @@ impl Counters {
             (&mut self.unique, pages.unique),
             (&mut self.zero, pages.zero),
             (&mut self.shared, pages.shared),
+            (&mut self.swapped, pages.swapped),
             (&mut self.untouched, pages.untouched),
             (&mut self.ballooned, pages.ballooned),
             (&mut self.device, pages.device),
@@ -109,6 +113,7 @@ impl Counters {
             Page::Device => Some((&mut self.device, level.frames())),
             Page::Zero => Some((&mut self.zero, level.frames())),
             Page::Shared(_) => Some((&mut self.shared, level.frames())),
+            Page::Swapped(_) => Some((&mut self.swapped, level.frames())),
             Page::Unique(_) | Page::Frozen(_) => match level {
                 Level::One => Some((&mut self.unique, 1)),
                 Level::Two => Some((&mut self.large, 1)),
@@ -137,6 +142,13 @@ pub enum Held {
         gfn: Gfn,
         /// The frame.
         frame: Hfn,
+    },
+    /// A reference to a slot of the swap store.
+    Slot {
+        /// The page.
+        gfn: Gfn,
+        /// The slot.
+        slot: SwapSlot,
     },
     /// A table.
     Table(Hfn),
@@ -209,6 +221,7 @@ impl Stage2 {
                     report(Held::Page { gfn, frame, size });
                 }
                 (Page::Shared(frame), _) => report(Held::Share { gfn, frame }),
+                (Page::Swapped(slot), _) => report(Held::Slot { gfn, slot }),
                 _ => {}
             }
         }

@@ -3,21 +3,28 @@
 //! This is the one place that knows them. An entry is decoded once, into an [`Entry`].
 //!
 //! ```text
-//!        63 |   62   | 61..57 | 56..53 |   52   | 51 .. 12 | 11..10 | 9 | 8 |  7   |  6   | 5..3 | 2 | 1 | 0
-//! table:  0 |      0 |      0 |      0 |      0 | frame    |      0 | 0 | A |    0 |    0 |    0 | 1 | 1 | 1
-//! leaf:   0 | frozen |      0 | owed   | shared | frame    |      0 | D | A | 1(*) | IPAT | type | 1 | W | 1
-//! absent: 63 .. 6: handle, for compressed and swapped pages                               | kind | 0   0   0
+//!         63 |   62   | 61..57 | 56..53 |   52   | 51 .. 12 | 11..10 | 9 | 8 |  7   |  6   | 5..3 | 2 | 1 | 0
+//! table:   0 |      0 |      0 |      0 |      0 | frame    |      0 | 0 | A |    0 |    0 |    0 | 1 | 1 | 1
+//! leaf:    0 | frozen | age    | owed   | shared | frame    |      0 | D | A | 1(*) | IPAT | type | 1 | W | 1
+//! absent:  0 |      0 |      0 |      0 |      0 |        0 |      0 | 0 | 0 |    0 |    0 | kind | 0 | 0 | 0
+//! swapped: 0 |      0 |      0 |      0 |      0 | ~slot    |      0 | 0 | 0 |    0 |    0 |    4 | 0 | 0 | 0
 //!                                                                          (*) not in a 4 KiB entry
 //! ```
 //!
 //! An entry whose three low bits are clear is not present and the processor ignores all the others
 //! (bit 63 matters only with EPT-violation #VE, which is not used). These 61 bits are ours. Of a leaf the
-//! processor ignores bits 52 to 56 and 62: they say whose the frame is, and what merging knows of the page.
+//! processor ignores bits 52 to 56, 59 and 62, and with the controls that Pleat leaves off (guest-paging verification,
+//! paging-write access, supervisor shadow stacks, sub-page write permissions) 57, 58, 60 and 61, too: they say whose
+//! the frame is, and what merging and reclaim know of the page.
+//!
+//! A slot is written inverted, below bits that are all ones: so the entry names memory at the end of what can be
+//! addressed, and a processor with the L1 terminal fault, which goes on with the address of an entry that is not
+//! present, finds nothing there.
 //!
 //! Rule 1 is a matter of form: bit 52 or 62 together with W is malformed. So are D and `owed` with bit 52:
 //! nobody writes through a mapping that shares its frame.
 
-use pleat_types::{Gfn, Hfn, LINE, PageSize};
+use pleat_types::{Gfn, Hfn, LINE, PageSize, SwapSlot};
 
 use crate::error::Bug;
 
@@ -27,6 +34,8 @@ pub const ENTRIES: usize = 512;
 pub const GFN_LIMIT: u64 = 1 << 36;
 /// The most epochs that a page can owe.
 pub const CALM_OWED_MAX: u8 = 15;
+/// The greatest age: unused for so many generations, or more.
+pub const AGE_MAX: u8 = 31;
 
 /// Reading and fetching. Writable without readable is a misconfiguration (SDM 29.3.3.1), execute-only needs
 /// a capability that we do not ask for.
@@ -45,10 +54,14 @@ const FRAME_SHIFT: u32 = 12;
 const SHARED: u64 = 1 << 52;
 const CALM_OWED_SHIFT: u32 = 53;
 const CALM_OWED: u64 = (CALM_OWED_MAX as u64) << CALM_OWED_SHIFT;
+const AGE_SHIFT: u32 = 57;
+const AGE: u64 = (AGE_MAX as u64) << AGE_SHIFT;
 const FROZEN: u64 = 1 << 62;
+/// The kind of a swapped page, after those of [`Absent`].
+const SWAPPED: u64 = 4 << KIND_SHIFT;
 
 /// What varies in a leaf that owns its frame; the rest is one of the patterns below.
-const VARIABLE: u64 = FRAME | ACCESSED | DIRTY | CALM_OWED;
+const VARIABLE: u64 = FRAME | ACCESSED | DIRTY | CALM_OWED | AGE;
 const OWNED_LEAF: u64 = PRESENT | WRITE_BACK;
 const FROZEN_LEAF: u64 = READ_EXECUTE | WRITE_BACK | FROZEN;
 const SHARED_LEAF: u64 = READ_EXECUTE | WRITE_BACK | SHARED;
@@ -217,6 +230,8 @@ pub struct Leaf {
     /// For how many epochs it has to stay unwritten until it is looked at (0 to [`CALM_OWED_MAX`]). 0: it
     /// was, or it was never written.
     pub calm_owed: u8,
+    /// For how many generations it was found unused (0 to [`AGE_MAX`]).
+    pub age: u8,
 }
 
 /// One entry of a table, decoded.
@@ -224,6 +239,8 @@ pub struct Leaf {
 pub enum Entry {
     /// Nothing is mapped.
     Absent(Absent),
+    /// Nothing is mapped, and this slot has the content. One page only: the entry is of the lowest level.
+    Swapped(SwapSlot),
     /// The next table.
     Table(Hfn),
     /// A mapping.
@@ -237,6 +254,7 @@ impl Entry {
     pub const fn encode(self) -> u64 {
         match self {
             Self::Absent(absent) => absent.kind() << KIND_SHIFT,
+            Self::Swapped(slot) => (FRAME ^ ((slot.get() as u64) << FRAME_SHIFT)) | SWAPPED,
             Self::Table(table) => (table.get() << FRAME_SHIFT) | PRESENT,
             Self::Leaf(leaf) => leaf.encode(),
         }
@@ -252,12 +270,21 @@ impl Entry {
             return Ok(Self::Table(table));
         }
         let entry = if raw & PRESENT == 0 {
-            Absent::of(raw >> KIND_SHIFT).map(Self::Absent)
+            Absent::of(raw >> KIND_SHIFT)
+                .map(Self::Absent)
+                .or_else(|| swapped(raw, level))
         } else {
             Leaf::decode(raw, level).map(Self::Leaf)
         };
         entry.ok_or(Bug::Malformed { raw, level })
     }
+}
+
+/// A page whose content a slot has, if the bits say so.
+fn swapped(raw: u64, level: Level) -> Option<Entry> {
+    let slot = u32::try_from((!raw & FRAME) >> FRAME_SHIFT).ok()?;
+    let is_right = raw & !FRAME == SWAPPED && level == Level::One;
+    is_right.then_some(Entry::Swapped(SwapSlot::new(slot)))
 }
 
 impl Leaf {
@@ -272,12 +299,13 @@ impl Leaf {
         let accessed = if self.accessed { ACCESSED } else { 0 };
         let dirty = if self.dirty { DIRTY } else { 0 };
         let owed = ((self.calm_owed as u64) << CALM_OWED_SHIFT) & CALM_OWED;
+        let age = ((self.age as u64) << AGE_SHIFT) & AGE;
         let frame = self.frame.get() << FRAME_SHIFT;
-        frame | WRITE_BACK | self.backing.bits() | large | accessed | dirty | owed
+        frame | WRITE_BACK | self.backing.bits() | large | accessed | dirty | owed | age
     }
 
     #[inline]
-    #[allow(clippy::cast_possible_truncation)] // four bits
+    #[allow(clippy::cast_possible_truncation)] // four and five bits
     fn decode(raw: u64, level: Level) -> Option<Self> {
         let size = level.page_size()?;
         let backing = match (raw & !VARIABLE, size) {
@@ -295,6 +323,7 @@ impl Leaf {
             accessed: raw & ACCESSED != 0,
             dirty: raw & DIRTY != 0,
             calm_owed: ((raw & CALM_OWED) >> CALM_OWED_SHIFT) as u8,
+            age: ((raw & AGE) >> AGE_SHIFT) as u8,
         };
         (frame & (size.frames() - 1) == 0).then_some(leaf)
     }
@@ -313,7 +342,7 @@ pub(crate) const fn table_of(raw: u64) -> Option<Hfn> {
 /// The frame of a 4 KiB leaf that shares it, the zero frame too.
 #[inline]
 pub(crate) const fn shared_frame_of(raw: u64) -> Option<Hfn> {
-    if raw & !(FRAME | ACCESSED) == SHARED_LEAF {
+    if raw & !(FRAME | ACCESSED | AGE) == SHARED_LEAF {
         Some(Hfn::new((raw & FRAME) >> FRAME_SHIFT))
     } else {
         None
@@ -372,6 +401,31 @@ pub(crate) const fn is_accessed(raw: u64) -> bool {
 #[inline]
 pub(crate) const fn without_accessed(raw: u64) -> u64 {
     raw & !ACCESSED
+}
+
+/// The age that a leaf has at the end of a generation: none if it was used, else one more.
+#[inline]
+pub(crate) const fn aged(raw: u64) -> u64 {
+    if raw & ACCESSED != 0 {
+        raw & !(ACCESSED | AGE)
+    } else if raw & AGE == AGE {
+        raw
+    } else {
+        raw + (1 << AGE_SHIFT)
+    }
+}
+
+/// The age of a leaf.
+#[inline]
+#[allow(clippy::cast_possible_truncation)] // five bits
+pub(crate) const fn age_of(raw: u64) -> u8 {
+    ((raw & AGE) >> AGE_SHIFT) as u8
+}
+
+/// Whether the entry is a leaf or a link. A fast look, not a check.
+#[inline]
+pub(crate) const fn is_present(raw: u64) -> bool {
+    raw & PRESENT != 0
 }
 
 /// Whether two entries differ in nothing but what a processor sets.

@@ -9,7 +9,7 @@
 
 use core::mem;
 
-use pleat_types::{Gfn, Hfn, OwnedFrame, PageSize, Share};
+use pleat_types::{Gfn, Hfn, OwnedFrame, PageSize, Share, SlotReference};
 
 use crate::codec::{self, Absent, ENTRIES, Entry, GFN_LIMIT, Level};
 use crate::error::Bug;
@@ -211,8 +211,10 @@ impl<M: TableMemory, F: Fn(Page) -> bool> Batch<'_, M, F> {
             self.done.kept += 1;
         } else if raw != new {
             self.memory.store(table, index, new);
-            if let Page::Shared(frame) = page {
-                self.done.pending.retire(Retired::Share(Share::claim(frame)));
+            match page {
+                Page::Shared(frame) => self.done.pending.retire(Retired::Share(Share::claim(frame))),
+                Page::Swapped(slot) => self.done.pending.retire(Retired::Slot(SlotReference::claim(slot))),
+                _ => {}
             }
             self.count(page, 1);
             return Ok(true);

@@ -3,7 +3,7 @@
 //! What the range covers as a whole goes as a whole, whatever size it has. A table goes in one store, with all that
 //! its pages had; and one that says the same everywhere when the range has passed it becomes one entry.
 
-use pleat_types::{Gfn, Hfn, OwnedFrame, PageSize, Share};
+use pleat_types::{Gfn, Hfn, OwnedFrame, PageSize, Share, SlotReference};
 
 use crate::audit::Counters;
 use crate::codec::{Absent, ENTRIES, Entry, GFN_LIMIT, Level};
@@ -172,7 +172,7 @@ impl Stage2 {
         self.counters.subtract(&held);
         self.counters.add(self.page(new, Level::Two)?, Level::Two, 1);
         self.count_unlinked(Level::One);
-        let has_parts = held.unique + held.shared > 0;
+        let has_parts = held.unique + held.shared + held.swapped > 0;
         piece.done.pending.retire(if has_parts {
             Retired::Parts(Parts::of(table))
         } else {
@@ -210,6 +210,10 @@ impl Stage2 {
                 pending.retire(Retired::Frame(OwnedFrame::claim(frame, size)));
             }
             (Page::Shared(frame), _) => pending.retire(Retired::Share(Share::claim(frame))),
+            (Page::Swapped(slot), _) => {
+                pending.retire(Retired::Slot(SlotReference::claim(slot)));
+                return;
+            }
             (Page::Zero, _) => {}
             _ => return,
         }
@@ -262,7 +266,7 @@ impl Piece {
             Page::Hole | Page::Device | Page::Frozen(_) => Err(Bug::WrongState(gfn)),
             Page::Untouched => Ok(self.to != Absent::Untouched),
             Page::Ballooned => Ok(self.to != Absent::Ballooned),
-            Page::Zero | Page::Unique(_) | Page::Shared(_) => Ok(true),
+            Page::Zero | Page::Unique(_) | Page::Shared(_) | Page::Swapped(_) => Ok(true),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What an EPT violation asks for.
 
-use pleat_types::{Access, PageSize};
+use pleat_types::{Access, PageSize, SwapSlot};
 
 use crate::find::Mapping;
 use crate::table::Page;
@@ -25,6 +25,8 @@ pub enum FaultAction {
     /// The guest took the page back from its balloon without saying so: make it untouched, and look
     /// again.
     Deflate,
+    /// A slot of the swap store has its content: bring it back ([`crate::Stage2::swap_in`]).
+    SwapIn(SwapSlot),
     /// A device answers there.
     Device,
     /// Nothing was promised there.
@@ -41,6 +43,7 @@ impl Mapping {
             (Page::Hole, _) => FaultAction::Hole,
             (Page::Device, _) => FaultAction::Device,
             (Page::Ballooned, _) => FaultAction::Deflate,
+            (Page::Swapped(slot), _) => FaultAction::SwapIn(slot),
             (Page::Untouched, Access::Read | Access::Fetch) => FaultAction::MapZero,
             (Page::Untouched | Page::Zero, Access::Write) => FaultAction::MapUnique {
                 largest: self.largest(),

@@ -16,12 +16,14 @@ pub struct Mapping {
     pub first: Gfn,
     /// The level of that entry; it covers [`Level::frames`] pages.
     pub level: Level,
-    /// The guest has used it since this was last harvested (false for what is absent).
+    /// The guest has used it since its last generation ended (false for what is absent).
     pub accessed: bool,
     /// The guest has written to it since this was last swept.
     pub dirty: bool,
     /// For how many epochs it has to stay unwritten until merging looks at it.
     pub calm_owed: u8,
+    /// For how many generations it was found unused.
+    pub age: u8,
 }
 
 impl Mapping {
@@ -37,7 +39,7 @@ impl Mapping {
         match self.page {
             Page::Unique(frame) | Page::Shared(frame) | Page::Frozen(frame) => Some(frame),
             Page::Zero => Some(stage2.zero),
-            Page::Hole | Page::Untouched | Page::Ballooned | Page::Device => None,
+            Page::Hole | Page::Untouched | Page::Ballooned | Page::Device | Page::Swapped(_) => None,
         }
     }
 }
@@ -127,9 +129,9 @@ impl Stage2 {
             Page::Unique(frame) => Page::Unique(Hfn::new(frame.get() + (gfn.get() - first.get()))),
             other => other,
         };
-        let (accessed, dirty, calm_owed) = match entry {
-            Entry::Leaf(leaf) => (leaf.accessed, leaf.dirty, leaf.calm_owed),
-            Entry::Absent(_) | Entry::Table(_) => (false, false, 0),
+        let (accessed, dirty, calm_owed, age) = match entry {
+            Entry::Leaf(leaf) => (leaf.accessed, leaf.dirty, leaf.calm_owed, leaf.age),
+            Entry::Absent(_) | Entry::Swapped(_) | Entry::Table(_) => (false, false, 0, 0),
         };
         Ok(Spot {
             mapping: Mapping {
@@ -139,6 +141,7 @@ impl Stage2 {
                 accessed,
                 dirty,
                 calm_owed,
+                age,
             },
             gfn,
             slot,

@@ -12,7 +12,7 @@
 
 use arrayvec::{ArrayVec, Drain};
 use core::mem;
-use pleat_types::{Hfn, OwnedFrame, Share};
+use pleat_types::{Hfn, OwnedFrame, Share, SlotReference};
 
 use crate::parts::Parts;
 
@@ -66,6 +66,8 @@ pub enum Retired {
     Frame(OwnedFrame),
     /// The share that a page of the guest had in a frame.
     Share(Share),
+    /// The reference that a page had to a slot of the swap store. Nothing was cached for it; it comes out with the rest.
+    Slot(SlotReference),
     /// A frame that was a table.
     Table(Hfn),
     /// A table and what its 512 pages had.

@@ -15,6 +15,7 @@
 //!        |       +- leaf, writable: Unique    owned by this page
 //!        |       +- leaf, read-only: Shared   with pages of this guest or others
 //!        |       +- leaf, read-only: Zero     the one zero frame
+//!        |       +- swapped: a slot of the swap store has it
 //!        |       +- absent(untouched)
 //!        +- absent(device)
 //! ```
@@ -33,6 +34,7 @@
 #[cfg(test)]
 extern crate std;
 
+mod age;
 mod audit;
 mod carve;
 mod codec;
@@ -43,28 +45,28 @@ mod fault;
 mod find;
 mod flush;
 mod gather;
-mod harvest;
 mod map;
 mod memory;
 mod parts;
 mod range;
 mod reshape;
 mod share;
+mod swap;
 mod sweep;
 mod table;
 mod teardown;
 #[cfg(test)]
 mod tests;
 
+pub use age::{Aged, Ages, Cold};
 pub use audit::{Counters, Held};
-pub use codec::{Absent, Backing, CALM_OWED_MAX, ENTRIES, Entry, GFN_LIMIT, Leaf, Level};
+pub use codec::{AGE_MAX, Absent, Backing, CALM_OWED_MAX, ENTRIES, Entry, GFN_LIMIT, Leaf, Level};
 pub use discard::{DISCARD_PAGES, DISCARD_ROOM, Discarded};
 pub use discard_range::RangeDiscarded;
 pub use error::{Bug, Error, Refused};
 pub use fault::FaultAction;
 pub use find::{Mapping, Spot};
 pub use flush::{BATCH, PendingFlush, ProcessorSet, Retired};
-pub use harvest::{Harvest, Used};
 pub use memory::TableMemory;
 pub use parts::{Part, Parts};
 pub use share::{Frozen, Parted, Parting};

@@ -98,7 +98,12 @@ impl Stage2 {
             Page::Shared(frame) => Some(Retired::Share(Share::claim(frame))),
             Page::Zero => None,
             // Somebody reads the bytes of a frozen one.
-            Page::Frozen(_) | Page::Hole | Page::Untouched | Page::Ballooned | Page::Device => {
+            Page::Frozen(_)
+            | Page::Hole
+            | Page::Untouched
+            | Page::Ballooned
+            | Page::Device
+            | Page::Swapped(_) => {
                 return Err(Bug::WrongState(gfn).into());
             }
         };
@@ -239,5 +244,6 @@ pub(crate) fn small_leaf(frame: Hfn, backing: Backing) -> Leaf {
         accessed: false,
         dirty: false,
         calm_owed: 0,
+        age: 0,
     }
 }

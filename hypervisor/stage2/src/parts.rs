@@ -1,6 +1,6 @@
 //! A table that was taken out with all that its pages had.
 
-use pleat_types::{Hfn, OwnedFrame, PageSize, Share};
+use pleat_types::{Hfn, OwnedFrame, PageSize, Share, SlotReference};
 
 use crate::codec::{Backing, ENTRIES, Entry, Level};
 use crate::error::Bug;
@@ -21,6 +21,8 @@ pub enum Part {
     Frame(OwnedFrame),
     /// A share in a frame.
     Share(Share),
+    /// The reference to a slot.
+    Slot(SlotReference),
 }
 
 impl Parts {
@@ -40,6 +42,10 @@ impl Parts {
             let raw = memory.load(self.table, index);
             let leaf = match Entry::decode(raw, Level::One)? {
                 Entry::Leaf(leaf) => leaf,
+                Entry::Swapped(slot) => {
+                    give(memory, Part::Slot(SlotReference::claim(slot)));
+                    continue;
+                }
                 _ => continue,
             };
             let part = match leaf.backing {

@@ -107,6 +107,7 @@ impl Stage2 {
             whole.accessed |= leaf.accessed;
             whole.dirty |= leaf.dirty;
             whole.calm_owed = whole.calm_owed.max(leaf.calm_owed);
+            whole.age = whole.age.min(leaf.age);
         }
         // Owned, and so none of them is the zero frame: `page` says whether that holds for all.
         self.page(Entry::Leaf(first), Level::One)?;

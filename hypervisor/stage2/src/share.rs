@@ -213,7 +213,7 @@ impl Stage2 {
         }
     }
 
-    fn frozen_place<M: TableMemory>(&self, memory: &M, frozen: &Frozen) -> Result<Place, Bug> {
+    pub(crate) fn frozen_place<M: TableMemory>(&self, memory: &M, frozen: &Frozen) -> Result<Place, Bug> {
         let place = if frozen.unlinked == self.unlinked() {
             frozen.slot.reload(memory).place()?
         } else {
@@ -252,10 +252,11 @@ fn with_backing(leaf: Leaf, backing: Backing) -> Leaf {
     Leaf { backing, ..leaf }
 }
 
-/// Merged: whether it is used is worth knowing still; what was written to the old mapping was compared.
+/// Merged: how much it is used is worth knowing still; what was written to the old mapping was compared.
 fn shared_leaf(leaf: Leaf, frame: Hfn) -> Leaf {
     Leaf {
         accessed: leaf.accessed,
+        age: leaf.age,
         ..small_leaf(frame, Backing::Shared)
     }
 }

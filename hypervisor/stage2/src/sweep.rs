@@ -116,7 +116,7 @@ impl Stage2 {
                 true
             }
             Entry::Leaf(_) => codec::is_unsettled(place.raw),
-            Entry::Absent(_) | Entry::Table(_) => false,
+            Entry::Absent(_) | Entry::Swapped(_) | Entry::Table(_) => false,
         };
         Ok(Touched {
             is_touched,
@@ -126,7 +126,11 @@ impl Stage2 {
 
     /// Pleat itself has written to a page that owns its frame: the same as if the guest had.
     pub fn mark_written<M: TableMemory>(&self, memory: &mut M, gfn: Gfn) -> Result<(), Bug> {
-        self.mark(memory, gfn, |leaf| Leaf { dirty: true, ..leaf })
+        self.mark(memory, gfn, |leaf| Leaf {
+            dirty: true,
+            age: 0,
+            ..leaf
+        })
     }
 
     /// A page that owns its frame is to be looked at when it has been calm for an epoch, written or not.

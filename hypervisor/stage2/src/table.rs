@@ -2,7 +2,7 @@
 //! operation changes them.
 
 use arrayvec::ArrayVec;
-use pleat_types::{Gfn, Hfn};
+use pleat_types::{Gfn, Hfn, SwapSlot};
 
 use crate::audit::Counters;
 use crate::codec::{self, Absent, Backing, ENTRIES, Entry, GFN_LIMIT, Leaf, Level};
@@ -36,6 +36,8 @@ pub enum Page {
     Shared(Hfn),
     /// Mapped to a frame of its own, and write-protected while its bytes are compared.
     Frozen(Hfn),
+    /// Mapped to nothing: a slot of the swap store has its content.
+    Swapped(SwapSlot),
 }
 
 /// The extended page tables of one guest.
@@ -123,6 +125,7 @@ impl Stage2 {
             Entry::Absent(Absent::Untouched) => Ok(Page::Untouched),
             Entry::Absent(Absent::Ballooned) => Ok(Page::Ballooned),
             Entry::Absent(Absent::Device) => Ok(Page::Device),
+            Entry::Swapped(slot) => Ok(Page::Swapped(slot)),
             Entry::Leaf(leaf) => self.leaf_page(leaf, level),
             Entry::Table(_) => Err(Bug::Malformed {
                 raw: entry.encode(),

@@ -1,6 +1,6 @@
 //! The end of a guest's tables, in steps of bounded work.
 
-use pleat_types::{Gfn, OwnedFrame, Share};
+use pleat_types::{Gfn, OwnedFrame, Share, SlotReference};
 
 use crate::codec::{Absent, Entry, GFN_LIMIT, Level};
 use crate::error::Bug;
@@ -85,6 +85,7 @@ impl Teardown {
                 pending.retire(Retired::Frame(OwnedFrame::claim(frame, size)));
             }
             (Page::Shared(frame), _) => pending.retire(Retired::Share(Share::claim(frame))),
+            (Page::Swapped(slot), _) => pending.retire(Retired::Slot(SlotReference::claim(slot))),
             _ => {}
         }
         let next = Gfn::new(place.level.first(at).get() + place.level.frames());

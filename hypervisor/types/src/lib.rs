@@ -13,9 +13,11 @@ mod frame;
 pub mod hypercall;
 mod platform;
 pub mod stats;
+mod swap;
 
 pub use addr::{FRAME_SIZE, Gfn, Gpa, GuestId, Gva, Hfn, Hpa, LARGE_FRAMES};
 pub use cpu::{Event, Gpr, Injection, Registers, Segment, SegmentName, Vcpu};
 pub use exit::{Access, CrAccess, EptViolation, Exit, PortAccess, PortSize};
 pub use frame::{FrozenFrame, OwnedFrame, PageSize, Share};
 pub use platform::{CpuidResult, FrameMemory, LINE, Platform, Provocation, Tsc};
+pub use swap::{SlotReference, SwapSlot};

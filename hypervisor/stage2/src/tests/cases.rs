@@ -189,7 +189,7 @@ impl TableMemory for Racing {
 }
 
 #[test]
-fn a_write_during_a_split_or_a_harvest_is_not_forgotten() {
+fn a_write_during_a_split_or_the_end_of_a_generation_is_not_forgotten() {
     let (memory, mut stage2) = empty(ProcessorSet::one(0));
     let mut memory = Racing(memory);
     stage2.promise(&mut memory, Gfn::new(0), 1024).unwrap();
@@ -206,18 +206,16 @@ fn a_write_during_a_split_or_a_harvest_is_not_forgotten() {
     );
     assert!(stage2.lookup(&memory, Gfn::new(511)).unwrap().dirty);
 
-    // Read, not written, when the harvest looks; written when it clears the bits.
+    // Read, not written, when the generation ends; written when the bit is cleared.
     stage2.lookup(&memory, Gfn::new(512)).unwrap();
     let (table, index, _, _) = super::oracle::place(&memory.0, stage2.root(), 512).unwrap();
     memory.0.set_bits(table, index, 0x100);
-    let mut found = Vec::new();
-    let harvest = stage2
-        .harvest(&mut memory, Gfn::new(512), Gfn::new(1024), 9, |used| {
-            found.push(used);
-        })
-        .unwrap();
-    assert!(harvest.pending.settle(|_| {}).is_empty());
-    assert_eq!((harvest.next, found.len(), found[0].dirty), (None, 1, true));
+    let mut ages = crate::Ages::default();
+    let aged = stage2.age(&mut memory, Gfn::new(512), 1, &mut ages).unwrap();
+    assert!(aged.pending.settle(|_| {}).is_empty());
+    assert_eq!((aged.next, ages[0]), (Some(Gfn::new(1024)), 512));
+    let mapping = stage2.lookup(&memory, Gfn::new(512)).unwrap();
+    assert!(mapping.dirty && !mapping.accessed);
 }
 
 #[test]

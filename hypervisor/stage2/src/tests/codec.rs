@@ -3,8 +3,8 @@
 use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
 use std::vec::Vec;
 
-use crate::codec::{Absent, Backing, CALM_OWED_MAX, Entry, Leaf, Level, eptp};
-use pleat_types::{Gfn, Hfn, PageSize};
+use crate::codec::{AGE_MAX, Absent, Backing, CALM_OWED_MAX, Entry, Leaf, Level, eptp};
+use pleat_types::{Gfn, Hfn, PageSize, SwapSlot};
 
 const fn leaf(frame: u64, size: PageSize, backing: Backing) -> Leaf {
     Leaf {
@@ -14,6 +14,7 @@ const fn leaf(frame: u64, size: PageSize, backing: Backing) -> Leaf {
         accessed: false,
         dirty: false,
         calm_owed: 0,
+        age: 0,
     }
 }
 
@@ -33,6 +34,13 @@ fn bits_are_those_of_the_manual() {
         ..leaf(0x123, PageSize::Small, Backing::Owned)
     };
     assert_eq!(Entry::Leaf(owing).encode(), 0x0120_0000_0012_3037);
+    let old = Leaf {
+        age: 0b10001,
+        ..leaf(0x123, PageSize::Small, Backing::Shared)
+    };
+    assert_eq!(Entry::Leaf(old).encode(), 0x2210_0000_0012_3035);
+    assert_eq!(Entry::Swapped(SwapSlot::new(0)).encode(), 0x000f_ffff_ffff_f020);
+    assert_eq!(Entry::Swapped(SwapSlot::new(0x1234_5678)).encode(), 0x000f_fedc_ba98_7020);
     assert_eq!(eptp(Hfn::new(0x55)), 0x5505e);
 }
 
@@ -62,7 +70,9 @@ fn malformed_entries_are_refused() {
         (0x12_300f, Level::Two),             // a reserved bit in a link
         (0x0010_0000_0012_3007, Level::Two), // a link that is shared
         (1 << 40, Level::One),               // a handle that nothing has written
-        (4 << 3, Level::One),                // a kind that does not exist yet
+        (4 << 3, Level::One),                // a slot beyond all that there can be
+        (5 << 3, Level::One),                // a kind that does not exist
+        (0x000f_ffff_ffff_f020, Level::Two), // a slot for more than a page
         (0x8000_0000_0012_3037, Level::One),
     ];
     for (raw, level) in bad {
@@ -79,6 +89,11 @@ fn levels_divide_an_address() {
 
 const BACKINGS: [Backing; 3] = [Backing::Owned, Backing::Frozen, Backing::Shared];
 
+/// Epochs owed and ages.
+fn marks() -> impl Iterator<Item = (u8, u8)> {
+    (0..=CALM_OWED_MAX).flat_map(|owed| (0..=AGE_MAX).map(move |age| (owed, age)))
+}
+
 /// Every leaf that may be, but for its frame: large ones own theirs, shared ones are clean and owe nothing.
 fn leaves(level: Level) -> Vec<Leaf> {
     let Some(size) = level.page_size() else {
@@ -87,7 +102,7 @@ fn leaves(level: Level) -> Vec<Leaf> {
     let mut leaves = Vec::new();
     for backing in BACKINGS {
         for (accessed, dirty) in [(false, false), (false, true), (true, false), (true, true)] {
-            for calm_owed in 0..=CALM_OWED_MAX {
+            for (calm_owed, age) in marks() {
                 let is_shared = backing == Backing::Shared;
                 let is_small = size == PageSize::Small;
                 if (is_small || backing == Backing::Owned) && !(is_shared && (dirty || calm_owed > 0)) {
@@ -95,6 +110,7 @@ fn leaves(level: Level) -> Vec<Leaf> {
                         accessed,
                         dirty,
                         calm_owed,
+                        age,
                         ..leaf(0, size, backing)
                     });
                 }
@@ -109,12 +125,14 @@ fn entries(level: Level) -> Vec<Entry> {
     let absent = Absent::ALL.into_iter().map(Entry::Absent);
     let link = (level != Level::One).then_some(Entry::Table(Hfn::new(0)));
     let leaves = leaves(level).into_iter().map(Entry::Leaf);
-    absent.chain(link).chain(leaves).collect()
+    let swapped = (level == Level::One).then_some(Entry::Swapped(SwapSlot::new(0)));
+    absent.chain(link).chain(swapped).chain(leaves).collect()
 }
 
 fn with_frame(entry: Entry, frame: u64) -> Entry {
     match entry {
         Entry::Absent(_) => entry,
+        Entry::Swapped(_) => Entry::Swapped(SwapSlot::new((frame & 0xffff_ffff) as u32)),
         Entry::Table(_) => Entry::Table(Hfn::new(frame)),
         Entry::Leaf(leaf) => Entry::Leaf(Leaf {
             frame: Hfn::new(frame - frame % leaf.size.frames()),
@@ -123,10 +141,10 @@ fn with_frame(entry: Entry, frame: u64) -> Entry {
     }
 }
 
-/// Bits 63 to 52 that are tried: all of those that mean something, and up to three of any.
+/// Bits 63 to 52 that are tried: all that mean something, and one that does not.
 fn high_bits() -> impl Iterator<Item = u64> {
-    const MEANT: u64 = 0b0100_0001_1111;
-    (0..1 << 12).filter(|high: &u64| high & !MEANT == 0 || high.count_ones() <= 3)
+    const MEANT: u64 = 0b0111_1111_1111;
+    (0..=MEANT).chain([1 << 11, 1 << 11 | 1])
 }
 
 /// With every pattern of the low bits, those entries decode that are encoded (and links that a processor

@@ -33,6 +33,7 @@ pub fn free_tables(memory: &mut FakeMemory, retired: Vec<Retired>) -> Vec<Retire
                     rest.push(match part {
                         Part::Frame(frame) => Retired::Frame(frame),
                         Part::Share(share) => Retired::Share(share),
+                        Part::Slot(reference) => Retired::Slot(reference),
                     });
                 };
                 let table = parts.drain(memory, give).unwrap();

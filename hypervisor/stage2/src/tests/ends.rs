@@ -56,6 +56,7 @@ impl World {
                 match retired {
                     Retired::Table(table) => self.memory.release(table),
                     Retired::Share(share) => self.take_back_share(share.frame()),
+                    Retired::Slot(reference) => self.take_back_reference(&reference),
                     Retired::Parts(parts) => panic!("a teardown takes out {parts:?}"),
                     Retired::Frame(frame) => assert!(owned.remove(&(frame.first().get(), frame.size()))),
                 }
@@ -72,6 +73,7 @@ impl World {
             self.check_shares();
         }
         assert!(self.shares.is_empty(), "lost: {:x?}", self.shares);
+        assert!(self.slots.is_empty(), "lost: {:x?}", self.slots);
         assert_eq!(self.memory.live_tables(), 0);
     }
 
@@ -84,6 +86,7 @@ impl World {
                 assert!(self.guests[who].owned.remove(&key), "{key:x?} given back twice");
             }
             Retired::Share(share) => self.take_back_share(share.frame()),
+            Retired::Slot(reference) => self.take_back_reference(&reference),
             Retired::Parts(parts) => {
                 let mut had = Vec::new();
                 let table = parts.drain(&mut self.memory, |_, part| had.push(part));
@@ -92,6 +95,7 @@ impl World {
                     let retired = match part {
                         Part::Frame(frame) => Retired::Frame(frame),
                         Part::Share(share) => Retired::Share(share),
+                        Part::Slot(reference) => Retired::Slot(reference),
                     };
                     self.take_back(who, retired);
                 }

@@ -14,5 +14,6 @@ mod perform;
 mod random;
 mod ranges;
 mod sharing;
+mod swapping;
 mod sweeping;
 mod world;

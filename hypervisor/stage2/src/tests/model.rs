@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::vec::Vec;
 
 use super::op::{DEVICE, Offer, Op, PROMISED, ZERO, owe};
-use super::oracle::{FROZEN, OWED_SHIFT, SHARED, View};
+use super::oracle::{AGE_SHIFT, FROZEN, OWED_SHIFT, SHARED, View};
 use crate::audit::Counters;
-use crate::codec::Absent;
-use crate::harvest::Used;
+use crate::age::Ages;
+use crate::codec::{AGE_MAX, Absent};
 use crate::sweep::Calm;
 use pleat_types::{Gfn, PageSize};
 
@@ -20,6 +20,8 @@ pub enum State {
     Owned(u64),
     Frozen(u64),
     Shared(u64),
+    /// In this slot.
+    Swapped(u32),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,6 +30,7 @@ pub struct Cell {
     accessed: bool,
     dirty: bool,
     owed: u8,
+    age: u8,
 }
 
 /// What a sweep is to report.
@@ -68,6 +71,22 @@ pub fn new_cell(state: State) -> Cell {
         accessed: false,
         dirty: false,
         owed: 0,
+        age: 0,
+    }
+}
+
+impl Cell {
+    /// Whether it maps something that can grow old.
+    const fn ages(&self) -> bool {
+        matches!(self.state, State::Owned(_) | State::Frozen(_) | State::Shared(_))
+    }
+
+    fn end_generation(&mut self) {
+        if !self.ages() {
+            return;
+        }
+        self.age = if self.accessed { 0 } else { AGE_MAX.min(self.age + 1) };
+        self.accessed = false;
     }
 }
 
@@ -86,6 +105,7 @@ impl Model {
             return View::Absent(base(gfn));
         };
         let owed = u64::from(cell.owed) << OWED_SHIFT;
+        let age = u64::from(cell.age) << AGE_SHIFT;
         let (frame, is_writable, marks) = match cell.state {
             State::Unplugged => return View::Absent(0),
             State::Ballooned => return View::Absent(2),
@@ -93,6 +113,7 @@ impl Model {
             State::Owned(frame) => (frame, true, owed),
             State::Frozen(frame) => (frame, false, FROZEN | owed),
             State::Shared(frame) => (frame, false, SHARED),
+            State::Swapped(slot) => return View::Swapped(slot.into()),
         };
         View::Mapped {
             frame: frame + (gfn - first),
@@ -100,7 +121,7 @@ impl Model {
             is_writable,
             accessed: cell.accessed,
             dirty: cell.dirty,
-            marks,
+            marks: marks | age,
         }
     }
 
@@ -118,6 +139,7 @@ impl Model {
                 (State::Ballooned, _) => &mut counters.ballooned,
                 (State::Zero, _) => &mut counters.zero,
                 (State::Shared(_), _) => &mut counters.shared,
+                (State::Swapped(_), _) => &mut counters.swapped,
                 (State::Owned(_) | State::Frozen(_), PageSize::Small) => &mut counters.unique,
                 (State::Owned(_) | State::Frozen(_), PageSize::Large) => &mut counters.large,
                 (State::Owned(_) | State::Frozen(_), PageSize::Huge) => &mut counters.huge,
@@ -127,15 +149,13 @@ impl Model {
         counters
     }
 
-    /// What a harvest reports, in order.
-    pub fn used(&self) -> Vec<Used> {
-        let used = self.cells.iter().filter(|(_, cell)| cell.accessed);
-        used.map(|((gfn, size), cell)| Used {
-            gfn: Gfn::new(*gfn),
-            size: *size,
-            dirty: cell.dirty,
-        })
-        .collect()
+    /// Pages by age.
+    pub fn ages(&self) -> Ages {
+        let mut ages = [0; AGE_MAX as usize + 1];
+        for ((_, size), cell) in self.cells.iter().filter(|(_, cell)| cell.ages()) {
+            ages[usize::from(cell.age)] += size.frames();
+        }
+        ages
     }
 
     /// Performs an operation; `None` if it is not allowed.
@@ -163,10 +183,11 @@ impl Model {
                 self.clear(gfn, to);
             }
             Op::Use(gfn, is_write) => self.touch(gfn, is_write)?,
-            Op::Harvest(_) => self.cells.values_mut().for_each(|cell| cell.accessed = false),
+            Op::Age(_) => self.cells.values_mut().for_each(Cell::end_generation),
             Op::Sweep(from, end) => self.sweep(from, end),
             Op::MarkWritten(gfn) => {
-                self.owned(gfn)?.dirty = true;
+                let cell = self.owned(gfn)?;
+                (cell.dirty, cell.age) = (true, 0);
                 self.unseen.insert(gfn);
             }
             Op::OweCalm(gfn) => {
@@ -176,8 +197,30 @@ impl Model {
             Op::Discard(..) | Op::Deflate(_) | Op::DiscardRange(..) | Op::Promise(..) => {
                 self.apply_leaving(op)?;
             }
+            Op::SwapOut(..) | Op::SwapOutShare(..) | Op::SwapIn(..) | Op::SwapInShare(..) => {
+                self.apply_swapping(op)?;
+            }
             _ => self.apply_sharing(op)?,
         }
+        Some(())
+    }
+
+    fn apply_swapping(&mut self, op: &Op) -> Option<()> {
+        let (Op::SwapOut(gfn, _) | Op::SwapOutShare(gfn, _) | Op::SwapIn(gfn, _) | Op::SwapInShare(gfn, _)) =
+            *op
+        else {
+            return None;
+        };
+        let new = match (op, self.cells.get(&(gfn, PageSize::Small))?.state) {
+            (Op::SwapOut(_, slot), State::Frozen(_)) | (Op::SwapOutShare(_, slot), State::Shared(_)) => {
+                State::Swapped(*slot)
+            }
+            (Op::SwapIn(_, frame), State::Swapped(_)) => State::Owned(*frame),
+            (Op::SwapInShare(_, frame), State::Swapped(_)) => State::Shared(*frame),
+            _ => return None,
+        };
+        self.unseen.remove(&gfn);
+        self.set(gfn, new);
         Some(())
     }
 
@@ -194,6 +237,7 @@ impl Model {
         let old = *self.cells.get(&(gfn, PageSize::Small))?;
         let merged = |state| Cell {
             accessed: old.accessed,
+            age: old.age,
             ..new_cell(state)
         };
         let new = match (op, old.state) {
@@ -287,7 +331,11 @@ impl Model {
         if !frames[0].is_multiple_of(512) || !frames.iter().copied().eq(frames[0]..frames[0] + 512) {
             return None;
         }
-        self.make_large(first, new_cell(State::Owned(frames[0])));
+        let oldest = Cell {
+            age: AGE_MAX,
+            ..new_cell(State::Owned(frames[0]))
+        };
+        self.make_large(first, oldest);
         Some(())
     }
 
@@ -318,6 +366,7 @@ impl Model {
                 whole.accessed |= cell.accessed;
                 whole.dirty |= cell.dirty;
                 whole.owed = whole.owed.max(cell.owed);
+                whole.age = whole.age.min(cell.age);
             }
         }
         self.cells.insert((first, PageSize::Large), whole);
@@ -333,7 +382,10 @@ impl Model {
 
     fn unmap(&mut self, gfn: u64, size: PageSize, to: Absent) -> Option<()> {
         let cell = *self.cells.get(&(gfn, size))?;
-        if matches!(cell.state, State::Unplugged | State::Ballooned | State::Frozen(_)) {
+        if matches!(
+            cell.state,
+            State::Unplugged | State::Ballooned | State::Frozen(_) | State::Swapped(_)
+        ) {
             return None;
         }
         self.cells.remove(&(gfn, size));
@@ -349,7 +401,7 @@ impl Model {
         let (key, _) = self.cell(gfn)?;
         let cell = self.cells.get_mut(&key)?;
         match (cell.state, is_write) {
-            (State::Unplugged | State::Ballooned, _)
+            (State::Unplugged | State::Ballooned | State::Swapped(_), _)
             | (State::Zero | State::Frozen(_) | State::Shared(_), true) => return None,
             _ => {}
         }

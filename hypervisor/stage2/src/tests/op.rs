@@ -76,7 +76,13 @@ pub enum Op {
     Gather(u64, u64),
     /// The guest uses a page: the processor sets A, and D for a write.
     Use(u64, bool),
-    Harvest(usize),
+    /// A generation ends, in steps of so many entries.
+    Age(usize),
+    SwapOut(u64, u32),
+    SwapOutShare(u64, u32),
+    SwapIn(u64, u64),
+    /// With a share in this frame.
+    SwapInShare(u64, u64),
     Sweep(u64, u64),
     TakeAccessed(u64),
     MarkWritten(u64),

@@ -11,6 +11,8 @@ use super::memory::{FakeMemory, TRAP};
 pub enum View {
     /// With our kind: 0 hole, 1 untouched, 2 ballooned, 3 device.
     Absent(u64),
+    /// With the slot that has its content.
+    Swapped(u64),
     Mapped {
         frame: u64,
         size: u64,
@@ -27,10 +29,18 @@ pub enum View {
 pub const SHARED: u64 = 1;
 pub const FROZEN: u64 = 1 << 10;
 pub const OWED_SHIFT: u32 = 1;
+pub const AGE_SHIFT: u32 = 5;
+pub const AGE: u64 = 31 << AGE_SHIFT;
+
+/// Kind 4, and an address that no memory has: bits 51 to 44 are all ones.
+fn is_swapped(raw: u64) -> bool {
+    raw & 0xfff == 0x20 && raw >> 44 == 0xff
+}
 
 pub fn view(memory: &FakeMemory, root: Hfn, gfn: u64) -> View {
     match place(memory, root, gfn) {
         Some((_, _, raw, _)) if raw & 7 == 0 && raw >> 3 < 4 => View::Absent(raw >> 3),
+        Some((_, _, raw, 0)) if is_swapped(raw) => View::Swapped(!raw >> 12 & 0xff_ffff_ffff),
         Some((_, _, raw, level)) => mapped(raw, level, gfn),
         None => View::Broken,
     }
@@ -46,7 +56,7 @@ pub fn is_part_of(part: View, whole: View) -> bool {
             dirty,
             ..
         } => Some((frame, is_writable, accessed, dirty)),
-        View::Absent(_) | View::Broken => None,
+        View::Absent(_) | View::Swapped(_) | View::Broken => None,
     };
     resized(part).is_some() && resized(part) == resized(whole)
 }

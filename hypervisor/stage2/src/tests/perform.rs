@@ -8,9 +8,10 @@ use arrayvec::ArrayVec;
 use super::memory::FakeMemory;
 use super::model::Swept;
 use super::op::{Offer, Op, Way, ZERO, owe};
-use super::oracle::{self, View};
+use super::oracle::{self, AGE, View};
 use super::world::{Outcome, World, settle};
-use crate::codec::{GFN_LIMIT, Level};
+use crate::age::Ages;
+use crate::codec::Level;
 use crate::error::{Bug, Error, Refused};
 use crate::flush::Retired;
 use crate::share::Parted;
@@ -40,7 +41,7 @@ impl World {
             Op::Unmap(gfn, size, to) => stage2.unmap(memory, Gfn::new(gfn), size, to).map(settle),
             Op::Reclassify(gfn, from, to) => stage2.reclassify(memory, Gfn::new(gfn), from, to).map(done),
             Op::Use(gfn, is_write) => Ok(self.touch(who, gfn, is_write)),
-            Op::Harvest(budget) => Ok(self.harvest(who, budget)),
+            Op::Age(budget) => Ok(self.age(who, budget)),
             Op::Sweep(from, end) => Ok(self.sweep(who, from, end)),
             Op::TakeAccessed(gfn) => Ok(self.take_accessed(who, gfn)),
             Op::MarkWritten(gfn) => Ok(stage2.mark_written(memory, Gfn::new(gfn)).map(done)?),
@@ -56,6 +57,9 @@ impl World {
             }
             Op::Discard(..) | Op::Deflate(_) | Op::DiscardRange(..) | Op::Promise(..) => {
                 self.perform_leaving(who, op)
+            }
+            Op::SwapOut(..) | Op::SwapOutShare(..) | Op::SwapIn(..) | Op::SwapInShare(..) => {
+                self.perform_swapping(who, op)
             }
             _ => self.perform_sharing(who, op),
         }
@@ -220,25 +224,23 @@ impl World {
         Outcome::default()
     }
 
-    fn harvest(&mut self, who: usize, budget: usize) -> Outcome {
+    fn age(&mut self, who: usize, budget: usize) -> Outcome {
         let guest = &self.guests[who];
-        let expected = guest.model.used();
-        let mut found = Vec::new();
+        let mut ages = Ages::default();
         let mut outcome = Outcome::default();
         let mut next = Some(Gfn::new(0));
         while let Some(first) = next {
-            let end = Gfn::new(GFN_LIMIT);
-            let report = |used| found.push(used);
-            let harvest = guest
-                .stage2
-                .harvest(&mut self.memory, first, end, budget, report)
-                .unwrap();
-            next = harvest.next;
-            outcome.is_flushed |= settle(harvest.pending).is_flushed;
+            let memory = &mut self.memory;
+            let aged = guest.stage2.age(memory, first, budget, &mut ages).unwrap();
+            next = aged.next;
+            outcome.is_flushed |= settle(aged.pending).is_flushed;
         }
-        assert_eq!(found, expected);
+        let mut model = guest.model.clone();
+        model.apply(&Op::Age(budget));
+        assert_eq!(ages, model.ages());
         outcome
     }
+
 
     fn sweep(&mut self, who: usize, from: u64, end: u64) -> Outcome {
         let guest = &mut self.guests[who];
@@ -273,7 +275,7 @@ impl World {
         let expected = match (raw & 7, raw & 0x80) {
             (0, _) => false,
             (_, 0) => raw & 0x100 != 0,
-            _ => raw & 0x200 != 0 || raw >> 52 != 0,
+            _ => raw & 0x200 != 0 || raw >> 52 & !AGE != 0,
         };
         let touched = stage2.take_accessed(&mut self.memory, Gfn::new(gfn)).unwrap();
         let reach = Level::ALL[usize::try_from(level).unwrap()].frames();

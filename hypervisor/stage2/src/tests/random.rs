@@ -73,6 +73,17 @@ fn sharing() -> impl Strategy<Value = Op> {
     ]
 }
 
+fn swapping() -> impl Strategy<Value = Op> {
+    let gfn = || prop_oneof![1 => select(&GFNS[..]), 3 => select(&POPULAR[..])];
+    let slot = || 0..3_u32;
+    prop_oneof![
+        3 => (gfn(), slot()).prop_map(|(gfn, slot)| Op::SwapOut(gfn, slot)),
+        2 => (gfn(), slot()).prop_map(|(gfn, slot)| Op::SwapOutShare(gfn, slot)),
+        2 => gfn().prop_map(|gfn| Op::SwapIn(gfn, 0)),
+        2 => (gfn(), any::<u64>()).prop_map(|(gfn, which)| Op::SwapInShare(gfn, which)),
+    ]
+}
+
 fn using() -> impl Strategy<Value = Op> {
     let gfn = || prop_oneof![1 => select(&GFNS[..]), 3 => select(&POPULAR[..])];
     let ends = select(
@@ -86,7 +97,7 @@ fn using() -> impl Strategy<Value = Op> {
     );
     prop_oneof![
         9 => (gfn(), any::<bool>()).prop_map(|(gfn, is_write)| Op::Use(gfn, is_write)),
-        1 => (1..2000_usize).prop_map(Op::Harvest),
+        3 => (1..2000_usize).prop_map(Op::Age),
         4 => ends.prop_map(|(from, end)| Op::Sweep(from, end)),
         2 => gfn().prop_map(Op::TakeAccessed),
         1 => gfn().prop_map(Op::MarkWritten),
@@ -127,7 +138,7 @@ fn leaving() -> impl Strategy<Value = Op> {
 }
 
 fn actions() -> impl Strategy<Value = Vec<(usize, Action)>> {
-    let op = prop_oneof![4 => mapping(), 4 => sharing(), 6 => using(), 3 => leaving()];
+    let op = prop_oneof![4 => mapping(), 4 => sharing(), 6 => using(), 3 => leaving(), 4 => swapping()];
     let action = prop_oneof![
         40 => (op, option::weighted(0.3, 0..3_usize)).prop_map(|(op, left)| Action::Op(op, left)),
         1 => Just(Action::End),
@@ -159,16 +170,23 @@ fn prepare(world: &mut World, who: usize, op: Op) -> Option<Op> {
             let possible = world.guests[who].model.clone().apply(&op);
             possible.map(|()| op)
         }
-        Op::Thaw(gfn) | Op::Share(gfn) | Op::MergeIntoZero(gfn) => {
+        Op::SwapIn(gfn, _) => Some(Op::SwapIn(gfn, world.fresh())),
+        Op::SwapOutShare(gfn, _) => {
+            make_shared(world, who, gfn);
+            Some(op)
+        }
+        Op::SwapInShare(gfn, which) => {
+            let frame = any_shared(world, which)?;
+            Some(Op::SwapInShare(gfn, frame))
+        }
+        Op::Thaw(gfn) | Op::Share(gfn) | Op::MergeIntoZero(gfn) | Op::SwapOut(gfn, _) => {
             make_frozen(world, who, gfn)?;
             Some(op)
         }
         Op::MergeInto(gfn, which) => {
             make_frozen(world, who, gfn)?;
-            let count = world.shares.len().max(1);
-            let which = usize::try_from(which % count as u64).unwrap();
-            let frame = world.shares.keys().nth(which);
-            Some(frame.map_or(Op::Share(gfn), |frame| Op::MergeInto(gfn, *frame)))
+            let frame = any_shared(world, which);
+            Some(frame.map_or(Op::Share(gfn), |frame| Op::MergeInto(gfn, frame)))
         }
         Op::Discard(ref pages, _) => {
             for gfn in pages.iter().step_by(2).filter(|gfn| **gfn < GFN_LIMIT) {
@@ -194,6 +212,13 @@ fn prepare_offer(world: &mut World, who: usize, gfn: u64, offer: Offer) -> Optio
         }
         _ => Some(offer),
     }
+}
+
+/// One of the frames that are shared.
+fn any_shared(world: &World, which: u64) -> Option<u64> {
+    let count = world.shares.len().max(1);
+    let which = usize::try_from(which % count as u64).unwrap();
+    world.shares.keys().nth(which).copied()
 }
 
 /// A page that owns its frame, if it can.

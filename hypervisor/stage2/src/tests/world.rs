@@ -6,13 +6,13 @@ use std::vec::Vec;
 use super::memory::FakeMemory;
 use super::model::{Model, State, Swept};
 use super::op::{DEVICE, GFNS, Op, PROMISED, Way, ZERO};
-use super::oracle::{self, FROZEN, OWED_SHIFT, SHARED, View};
+use super::oracle::{self, AGE, AGE_SHIFT, FROZEN, OWED_SHIFT, SHARED, View};
 use crate::audit::Held;
 use crate::error::Error;
 use crate::flush::{PendingFlush, ProcessorSet, Retired};
 use crate::share::Frozen;
 use crate::table::{Page, Stage2};
-use pleat_types::{Gfn, Hfn, PageSize};
+use pleat_types::{Gfn, Hfn, PageSize, SwapSlot};
 
 pub type Views = [View; GFNS.len()];
 
@@ -39,6 +39,7 @@ pub struct Guest {
     /// What its tables were found to hold.
     pub tables: BTreeSet<Hfn>,
     shares: BTreeMap<u64, u64>,
+    slots: BTreeMap<u32, u64>,
 }
 
 pub struct World {
@@ -46,6 +47,8 @@ pub struct World {
     pub guests: Vec<Guest>,
     /// How many shares are out, by frame.
     pub shares: BTreeMap<u64, u64>,
+    /// How many references are out, by slot.
+    pub slots: BTreeMap<u32, u64>,
     next_block: u64,
 }
 
@@ -67,6 +70,7 @@ impl Guest {
             effective: None,
             tables: BTreeSet::new(),
             shares: BTreeMap::new(),
+            slots: BTreeMap::new(),
         };
         guest.take_inventory(memory);
         guest
@@ -81,12 +85,18 @@ impl Guest {
         let mut held = BTreeSet::new();
         self.tables.clear();
         self.shares.clear();
+        self.slots.clear();
         let report = |item| match item {
             Held::Table(table) => assert!(self.tables.insert(table)),
             Held::Share { gfn, frame } => {
                 let mapping = self.stage2.lookup(memory, gfn).unwrap();
                 assert_eq!(mapping.page, Page::Shared(frame));
                 *self.shares.entry(frame.get()).or_insert(0) += 1;
+            }
+            Held::Slot { gfn, slot } => {
+                let mapping = self.stage2.lookup(memory, gfn).unwrap();
+                assert_eq!(mapping.page, Page::Swapped(slot));
+                *self.slots.entry(slot.get()).or_insert(0) += 1;
             }
             Held::Page { gfn, frame, size } => {
                 let mapping = self.stage2.lookup(memory, gfn).unwrap();
@@ -111,8 +121,9 @@ impl Guest {
             View::Absent(1) => Page::Untouched,
             View::Absent(2) => Page::Ballooned,
             View::Absent(_) => Page::Device,
+            View::Swapped(slot) => Page::Swapped(SwapSlot::new(u32::try_from(slot).unwrap())),
             View::Mapped { frame: ZERO, .. } => Page::Zero,
-            View::Mapped { frame, marks, .. } if marks == SHARED => Page::Shared(Hfn::new(frame)),
+            View::Mapped { frame, marks, .. } if marks & !AGE == SHARED => Page::Shared(Hfn::new(frame)),
             View::Mapped { frame, marks, .. } if marks & FROZEN != 0 => Page::Frozen(Hfn::new(frame)),
             View::Mapped { frame, .. } => Page::Unique(Hfn::new(frame)),
             View::Broken => panic!("{gfn:#x} is broken"),
@@ -128,8 +139,9 @@ impl Guest {
         {
             assert_eq!((mapping.accessed, mapping.dirty), (accessed, dirty));
             assert_eq!(mapping.level.frames(), size);
-            let owed = (marks & !(FROZEN | SHARED)) >> OWED_SHIFT;
+            let owed = (marks & !(FROZEN | SHARED | AGE)) >> OWED_SHIFT;
             assert_eq!(u64::from(mapping.calm_owed), owed);
+            assert_eq!(u64::from(mapping.age), (marks & AGE) >> AGE_SHIFT);
         }
     }
 
@@ -169,7 +181,7 @@ impl Guest {
         for gfn in &self.model.unseen {
             let view = oracle::view(memory, self.stage2.root(), *gfn);
             let is_known = matches!(view, View::Mapped { dirty, marks, .. }
-                if marks != SHARED && (dirty || marks & !FROZEN != 0));
+                if marks & !AGE != SHARED && (dirty || marks & !(FROZEN | AGE) != 0));
             assert!(is_known, "{gfn:#x}: a write is forgotten after {op:?}: {view:x?}");
         }
     }
@@ -184,6 +196,7 @@ impl World {
             memory,
             guests,
             shares: BTreeMap::new(),
+            slots: BTreeMap::new(),
             next_block: 1,
         }
     }
@@ -307,6 +320,11 @@ impl World {
             }
         }
         assert_eq!(shares, self.shares);
+        let mut slots = BTreeMap::new();
+        for (slot, count) in self.guests.iter().flat_map(|guest| &guest.slots) {
+            *slots.entry(*slot).or_insert(0) += count;
+        }
+        assert_eq!(slots, self.slots);
         let tables: usize = self.guests.iter().map(|guest| guest.tables.len()).sum();
         assert_eq!(tables, self.memory.live_tables());
     }
