@@ -28,6 +28,8 @@ pub struct Counts {
     pub shared: u64,
     /// Lists of the pages that share a frame.
     pub lists: u64,
+    /// The swap store's.
+    pub swap: u64,
 }
 
 impl Counts {
@@ -44,6 +46,7 @@ impl Counts {
             + self.zero
             + self.shared
             + self.lists
+            + self.swap
     }
 
     /// The counter of a class; memory that was never added has none.
@@ -61,6 +64,7 @@ impl Counts {
             State::Zero => Some(&mut self.zero),
             State::Shared => Some(&mut self.shared),
             State::SharerList => Some(&mut self.lists),
+            State::Swap => Some(&mut self.swap),
         }
     }
 }

@@ -26,6 +26,7 @@ mod sharers;
 mod shares;
 mod slab;
 mod state;
+mod swap;
 #[cfg(test)]
 mod tests;
 
@@ -80,6 +81,8 @@ pub enum FrameState {
     },
     /// Lists of the pages that share a frame.
     SharerList,
+    /// The swap store's.
+    Swap,
 }
 
 /// The ledger.
@@ -164,6 +167,7 @@ impl<'m> Ledger<'m> {
                 sharers: record.sharers(),
             },
             Some(State::SharerList) => FrameState::SharerList,
+            Some(State::Swap) => FrameState::Swap,
             Some(State::Guest) => {
                 let size = match record.order() {
                     HUGE_ORDER => PageSize::Huge,

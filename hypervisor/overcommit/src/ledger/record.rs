@@ -6,10 +6,11 @@
 //! guest       page number        key              state 4, indexed 1, order 5, guest 10, changes 3
 //! table, vcpu -                  -                state 4, -, -, guest 10
 //! shared      slab frame of list key              state 4, indexed 1, slot 9, class 4, count 14
+//! swap        -                  -                state 4
 //! list        next with room     previous one     state 4, -, used 10, first free 10, class 4
 //! ```
 //!
-//! The nine bits that are left in a guest's record are for its age in generations.
+//! Nine bits are left in a guest's record. (Its age is in the page's entry.)
 
 use pleat_types::{FRAME_SIZE, Gfn, GuestId};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};

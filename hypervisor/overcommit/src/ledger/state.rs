@@ -16,11 +16,12 @@ pub(super) enum State {
     Zero,
     Shared,
     SharerList,
+    Swap,
 }
 
 impl State {
     /// In the order of their numbers.
-    pub(super) const ALL: [Self; 12] = [
+    pub(super) const ALL: [Self; 13] = [
         Self::Reserved,
         Self::Free,
         Self::Tail,
@@ -33,6 +34,7 @@ impl State {
         Self::Zero,
         Self::Shared,
         Self::SharerList,
+        Self::Swap,
     ];
 
     pub(super) const fn number(self) -> u32 {

@@ -30,6 +30,10 @@ enum Op {
     GiveBundle(u64, PageSize, u16),
     Split(usize),
     Join(u64),
+    Swap(bool),
+    /// What a page owns, by its place among all that is owned, becomes the swap store's.
+    Donate(usize),
+    ReleaseSwap(u64),
 }
 
 /// The state of each frame, as [`Ledger::state`] is to say it.
@@ -196,6 +200,18 @@ impl World<'_> {
         }
     }
 
+    fn donate(&mut self, which: usize) {
+        let owned = self.model.all_owned();
+        let Some((first, size)) = owned.get(which % owned.len().max(1)).copied() else {
+            return;
+        };
+        let donated = self.ledger.donate_to_swap(OwnedFrame::claim(Hfn::new(first), size));
+        assert_eq!(donated.is_ok(), size == PageSize::Small);
+        if donated.is_ok() {
+            self.model.frames[index(first)] = FrameState::Swap;
+        }
+    }
+
     /// Gives one frame back that must be in this state.
     fn give_back(&mut self, frame: u64, is_right: bool, is_ok: bool) {
         assert_eq!(is_ok, is_right, "{frame}");
@@ -212,11 +228,7 @@ impl World<'_> {
                 (0..count).for_each(|n| self.allocate(guest, gfn + n, PageSize::Small));
             }
             Op::Table(guest, is_relief) => {
-                let (purpose, left) = if is_relief {
-                    (Purpose::Relief, 0)
-                } else {
-                    (Purpose::Demand, RESERVE)
-                };
+                let (purpose, left) = purpose_of(is_relief);
                 let result = self.ledger.allocate_table(GuestId(guest), purpose);
                 self.take(result, FrameState::Table(GuestId(guest)), left);
             }
@@ -244,6 +256,17 @@ impl World<'_> {
             Op::GiveBundle(first, size, guest) => self.give_bundle(first, size, guest),
             Op::Split(which) => self.split(which),
             Op::Join(first) => self.join(first),
+            Op::Swap(is_relief) => {
+                let (purpose, left) = purpose_of(is_relief);
+                let result = self.ledger.allocate_swap(purpose);
+                self.take(result, FrameState::Swap, left);
+            }
+            Op::Donate(which) => self.donate(which),
+            Op::ReleaseSwap(frame) => {
+                let is_right = self.model.frames[index(frame)] == FrameState::Swap;
+                let is_ok = self.ledger.release_swap(Hfn::new(frame)).is_ok();
+                self.give_back(frame, is_right, is_ok);
+            }
         }
     }
 
@@ -272,6 +295,14 @@ impl World<'_> {
     }
 }
 
+fn purpose_of(is_relief: bool) -> (Purpose, u64) {
+    if is_relief {
+        (Purpose::Relief, 0)
+    } else {
+        (Purpose::Demand, RESERVE)
+    }
+}
+
 fn operation() -> impl Strategy<Value = Op> {
     let guest = 0..GUESTS;
     let gfn = 0..4096_u64;
@@ -291,6 +322,9 @@ fn operation() -> impl Strategy<Value = Op> {
         2 => (bundle, size, guest).prop_map(|(first, size, guest)| Op::GiveBundle(first, size, guest)),
         2 => any::<usize>().prop_map(Op::Split),
         2 => block.prop_map(Op::Join),
+        2 => any::<bool>().prop_map(Op::Swap),
+        2 => any::<usize>().prop_map(Op::Donate),
+        2 => (0..64_u64).prop_map(Op::ReleaseSwap),
     ]
 }
 
