@@ -3,6 +3,10 @@
 //! It is encoded with postcard. `xtask` has checked it before it was encoded, with messages that name
 //! file and line; Pleat checks again what it depends on.
 
+mod reclaim;
+
+pub use reclaim::ReclaimConfig;
+
 use arrayvec::ArrayVec;
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +38,8 @@ pub struct RunConfig<'a> {
     pub seed: Option<u64>,
     /// How equal pages are merged.
     pub merge: MergeConfig,
+    /// How memory is taken from guests that do not give it.
+    pub reclaim: ReclaimConfig,
     /// When the host counts as short of memory.
     pub host: HostConfig,
     /// The guests.

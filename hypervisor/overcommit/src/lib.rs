@@ -12,3 +12,4 @@ extern crate std;
 pub mod ledger;
 pub mod merge;
 pub mod promise;
+pub mod reclaim;

@@ -13,7 +13,7 @@ use crate::scheduler::Scheduler;
 use crate::script::Script;
 use arrayvec::ArrayVec;
 use core::fmt;
-use pleat_bundle::config::{HostConfig, MAX_GUESTS, MergeConfig, RunConfig};
+use pleat_bundle::config::{HostConfig, MAX_GUESTS, MergeConfig, ReclaimConfig, RunConfig};
 use pleat_bundle::{BundleError, Header, PAGE_SIZE, SectionKind};
 use pleat_devices::cpuid::CpuidPolicy;
 use pleat_overcommit::ledger::{FrameRecord, Region};
@@ -115,6 +115,7 @@ impl<P: Platform> Storage<P> {
             slice_us: 0,
             seed: None,
             merge: MergeConfig::ZERO,
+            reclaim: ReclaimConfig::ZERO,
             host: HostConfig::ZERO,
             guests: ArrayVec::new_const(),
             script: ArrayVec::new_const(),

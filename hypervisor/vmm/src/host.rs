@@ -5,6 +5,7 @@ use crate::frames::FramePool;
 use crate::guest::{EVENTS_MAX, Guest, Interest, Noted, Reported};
 use crate::output::{CHUNK, EventName, Printed};
 use crate::stream::Record;
+use crate::swap::Swap;
 use arrayvec::{ArrayString, ArrayVec};
 use core::fmt::{self, Write};
 use pleat_bundle::config::{RunConfig, When};
@@ -31,6 +32,8 @@ pub(crate) struct Host<P: Platform> {
     pub(crate) platform: P,
     pub(crate) config: &'static RunConfig<'static>,
     pub(crate) frames: FramePool,
+    /// Contents of pages that have no frame.
+    pub(crate) swap: &'static mut Swap,
     pub(crate) cpuid: CpuidPolicy,
     pub(crate) tsc_hz: u64,
     /// When the guest that runs has to make room.

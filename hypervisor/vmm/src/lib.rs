@@ -36,6 +36,7 @@ mod loader;
 mod memory;
 mod merge;
 mod output;
+mod reclaim;
 mod run;
 mod scheduler;
 mod script;
@@ -44,6 +45,7 @@ mod space;
 mod statistics;
 mod stop;
 mod stream;
+mod swap;
 mod waiting;
 
 pub use boot::{BootContext, StartError, Storage};

@@ -49,6 +49,7 @@ pub fn run_config<'a>(
         slice_us: scenario.machine.slice_us,
         seed: options.tsc_hz.map(|_| SEED),
         merge: scenario.merge,
+        reclaim: scenario.reclaim,
         host: scenario.host,
         ..RunConfig::default()
     };

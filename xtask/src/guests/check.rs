@@ -11,6 +11,7 @@ use toml::Spanned;
 use super::check_devices::devices;
 use super::check_expect::expect;
 use super::check_merge::{guest_merge, merge};
+use super::check_reclaim::reclaim;
 use super::check_script::step;
 use super::check_terms::{host, terms};
 use super::names::{PROCESSORS, check_name, choose};
@@ -64,6 +65,7 @@ pub fn parse(text: &str, file: &Path, root: &Path) -> Checked<Scenario> {
             .map(|raw| step(raw, &names))
             .collect::<Checked<_>>()?,
         merge: merge(&raw.merge)?,
+        reclaim: reclaim(&raw.reclaim)?,
         host: host(&raw.host)?,
         expect: raw.expect.as_ref().map(|raw| expect(raw, &names)).transpose()?,
         guests,

@@ -6,6 +6,7 @@ mod check;
 mod check_devices;
 mod check_expect;
 mod check_merge;
+mod check_reclaim;
 mod check_script;
 mod check_terms;
 mod expect;
@@ -18,13 +19,15 @@ mod values;
 mod tests;
 #[cfg(test)]
 mod tests_cooperation;
+#[cfg(test)]
+mod tests_reclaim;
 
 use std::path::{Path, PathBuf};
 
 pub use check::read;
 pub use expect::{Bound, Expectation, GuestExpectation, Outcome};
 pub use pleat_bundle::config::{
-    BalloonConfig, HostConfig, Merge, MergeConfig, OnReboot, Pages, Terms, TypedAt,
+    BalloonConfig, HostConfig, Merge, MergeConfig, OnReboot, Pages, ReclaimConfig, Terms, TypedAt,
 };
 pub use values::micros;
 
@@ -45,6 +48,8 @@ pub struct Scenario {
     pub until: Vec<String>,
     /// How equal pages are merged.
     pub merge: MergeConfig,
+    /// How memory is taken from guests that do not give it.
+    pub reclaim: ReclaimConfig,
     /// When the host counts as short of memory.
     pub host: HostConfig,
     /// The guests.

@@ -17,6 +17,8 @@ pub struct File {
     #[serde(default)]
     pub merge: Merge,
     #[serde(default)]
+    pub reclaim: Reclaim,
+    #[serde(default)]
     pub host: Host,
     #[serde(default)]
     pub guest: Vec<Spanned<Guest>>,
@@ -53,6 +55,15 @@ pub struct Merge {
     pub epoch: Option<Spanned<String>>,
     pub split_at: Option<Spanned<String>>,
     pub hash_bits: Option<Spanned<i64>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reclaim {
+    pub enabled: Option<bool>,
+    pub generation: Option<Spanned<String>>,
+    pub cold: Option<Spanned<String>>,
+    pub compressed: Option<Spanned<String>>,
 }
 
 #[derive(Default, Deserialize)]

@@ -2,6 +2,7 @@
 
 mod audit;
 mod sharing;
+mod swap;
 mod tables;
 
 pub(crate) use tables::{FixedTables, Tables};

@@ -24,6 +24,10 @@ impl<P: Platform> Host<P> {
                         .memory()
                         .read(from.ok_or(MemoryError::Hole(at))?, piece);
                 }
+                Page::Swapped(slot) => {
+                    let content = self.content(slot)?;
+                    piece.copy_from_slice(&content[at.frame_offset()..][..piece.len()]);
+                }
                 Page::Untouched | Page::Zero | Page::Ballooned => piece.fill(0),
                 Page::Hole | Page::Device => return Err(MemoryError::Hole(at)),
             }
@@ -72,6 +76,8 @@ impl<P: Platform> Host<P> {
             Fault::Backed => {}
             Fault::Unfinished => return Err(MemoryError::Unfinished),
             Fault::HostShort(_) => return Err(MemoryError::HostShort),
+            Fault::Away => return Err(MemoryError::Away),
+            Fault::Damaged(slot) => return Err(MemoryError::Damaged(slot)),
             Fault::Hole | Fault::Device => return Err(MemoryError::Hole(at)),
             Fault::Bug(place) => return Err(MemoryError::Bug(place)),
         }

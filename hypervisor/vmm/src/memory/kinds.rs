@@ -2,10 +2,10 @@
 
 use pleat_overcommit::ledger::Purpose;
 use pleat_stage2::{Bug, Error, Mapping, Page};
-use pleat_types::Gpa;
+use pleat_types::{Gpa, SwapSlot};
 
 /// Kinds of faults that are counted, by [`FaultKind`].
-pub(crate) const FAULT_NAMES: [&str; 11] = [
+pub(crate) const FAULT_NAMES: [&str; 12] = [
     "zero",
     "unique",
     "zero-broken",
@@ -17,6 +17,7 @@ pub(crate) const FAULT_NAMES: [&str; 11] = [
     "waited",
     "share-broken",
     "share-taken",
+    "swapped-in",
 ];
 
 /// What a fault was.
@@ -44,6 +45,8 @@ pub(super) enum FaultKind {
     Broken,
     /// A write to a page whose frame nobody else shared any more.
     BrokenInPlace,
+    /// Its content was in the swap store.
+    SwappedIn,
 }
 
 /// How a write ends a share.
@@ -65,6 +68,10 @@ pub(crate) enum Fault {
     Unfinished,
     /// No frame is free for this; nothing has changed.
     HostShort(Purpose),
+    /// Its content is away: it is being brought back.
+    Away,
+    /// Its content was damaged in this slot, and will never come back.
+    Damaged(SwapSlot),
     /// The guest has nothing there.
     Hole,
     /// A device in memory would be there.
@@ -80,6 +87,10 @@ pub(crate) enum MemoryError {
     HostShort,
     /// A part of the work is done: the same again does the next part.
     Unfinished,
+    /// A content is away: the run loop brings it back.
+    Away,
+    /// A content was damaged in this slot.
+    Damaged(SwapSlot),
     /// The guest has no RAM there.
     Hole(Gpa),
     /// A mistake of ours.

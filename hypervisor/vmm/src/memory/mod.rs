@@ -3,6 +3,7 @@
 //! A first read gets the zero frame, a first write a frame that was zeroed before the guest could see
 //! it. When no frame is free nothing changes, and the guest waits ([`Fault::HostShort`]).
 
+mod ages;
 mod copy;
 mod end;
 mod give;
@@ -12,6 +13,7 @@ mod look;
 mod map;
 mod regions;
 mod share;
+mod swapped;
 mod tables;
 
 pub(crate) use crate::frames::{FixedTables, Tables};
@@ -20,7 +22,9 @@ use crate::space::Space;
 use huge::Unfinished;
 pub(crate) use kinds::{Broken, FAULT_NAMES, Fault, MemoryError};
 use kinds::{FaultKind, Need as _};
+pub(crate) use ages::Ages;
 pub(crate) use look::Look;
+pub(crate) use swapped::Wanted;
 use pleat_bundle::config::Pages;
 use pleat_overcommit::ledger::Purpose;
 use pleat_stage2::{Counters, FaultAction, Mapping, Page, ProcessorSet, Spot, Stage2, Teardown};
@@ -46,6 +50,10 @@ pub(crate) struct GuestMemory {
     /// The block of 1 GiB that is on its way to the guest.
     unfinished: Option<Unfinished>,
     look: Look,
+    /// How long its pages have not been used.
+    ages: Ages,
+    /// The page that it waits for.
+    wanted: Option<Wanted>,
     faults: [u64; FAULT_NAMES.len()],
     /// Frames that the guest can have whatever the others do.
     reservation: u64,
@@ -60,6 +68,8 @@ impl GuestMemory {
             pages,
             unfinished: None,
             look: Look::new(space.end()),
+            ages: Ages::NEW,
+            wanted: None,
             faults: [0; FAULT_NAMES.len()],
             reservation: 0,
         }
@@ -123,6 +133,26 @@ impl GuestMemory {
         &mut self.look
     }
 
+    /// How long its pages have not been used.
+    pub(crate) const fn ages(&self) -> &Ages {
+        &self.ages
+    }
+
+    /// How long its pages have not been used.
+    pub(crate) const fn ages_mut(&mut self) -> &mut Ages {
+        &mut self.ages
+    }
+
+    /// The page that it waits for.
+    pub(crate) const fn wanted(&self) -> Option<Wanted> {
+        self.wanted
+    }
+
+    /// It does not wait for a page any more, or tries again.
+    pub(crate) const fn want_nothing(&mut self) {
+        self.wanted = None;
+    }
+
     /// Which pages its memory is backed with.
     pub(crate) const fn pages(&self) -> Pages {
         self.pages
@@ -151,6 +181,8 @@ impl<P: Platform> Host<P> {
         let stage2 = Stage2::new(&mut tables, zero, ProcessorSet::one(THE_PROCESSOR))?;
         memory.life = Life::Live(stage2);
         memory.look = Look::new(space.end());
+        memory.ages = Ages::NEW;
+        memory.wanted = None;
         let Life::Live(stage2) = &mut memory.life else {
             return Ok(());
         };
@@ -187,6 +219,7 @@ impl<P: Platform> Host<P> {
                     self.flush(memory);
                     Ok(())
                 }
+                FaultAction::SwapIn(slot) => self.swap_in(memory, &spot, slot, access),
                 FaultAction::Deflate => match self.deflate(memory, gpa.gfn()) {
                     Ok(()) => continue,
                     failed => failed,
@@ -201,6 +234,8 @@ impl<P: Platform> Host<P> {
                     Fault::HostShort(mapping.purpose_of_write())
                 }
                 Err(MemoryError::Unfinished) => Fault::Unfinished,
+                Err(MemoryError::Away) => Fault::Away,
+                Err(MemoryError::Damaged(slot)) => Fault::Damaged(slot),
                 Err(MemoryError::Hole(_)) => Fault::Hole,
                 Err(MemoryError::Bug(place)) => Fault::Bug(place),
             };

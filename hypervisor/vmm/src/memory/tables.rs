@@ -64,6 +64,7 @@ impl<P: Platform> Host<P> {
                 Retired::Table(table) => self.frames.release_table(table),
                 Retired::Parts(parts) => self.release_parts(parts),
                 Retired::Share(share) => self.frames.release_share(self.platform.memory(), share),
+                Retired::Slot(reference) => self.release_slot(reference),
             }
         }
         self.frames.release_row(row);
@@ -72,11 +73,12 @@ impl<P: Platform> Host<P> {
     /// Gives back what the 512 pages of a table had, and the table. If that finds a table that is not what it was, the
     /// rest stays lost, which the audit shows.
     fn release_parts(&mut self, parts: Parts) {
-        let (frames, mut row) = (&mut self.frames, Row::EMPTY);
+        let (frames, swap, mut row) = (&mut self.frames, &mut self.swap, Row::EMPTY);
         let mut tables = FixedTables(self.platform.memory());
         let give = |tables: &mut FixedTables<'_, P::Memory>, part| match part {
             Part::Frame(frame) => frames.release_with(&mut row, frame),
             Part::Share(share) => frames.release_share(tables.0, share),
+            Part::Slot(reference) => swap.release(tables.0, frames, reference),
         };
         let drained = parts.drain(&mut tables, give);
         self.frames.release_row(row);

@@ -1,0 +1,73 @@
+//! Pages whose content is in the swap store: on the way of a guest's access, and from outside.
+//!
+//! A page that alone has its content, in memory, comes back on the spot. Where several pages have it they are to share a
+//! frame again, which takes a look at other guests; and from a disk it takes time. Then the guest leaves the processor,
+//! and the run loop brings the page back ([`crate::reclaim`]).
+
+use super::kinds::FaultKind;
+use super::{GuestMemory, MemoryError};
+use crate::host::Host;
+use pleat_stage2::Spot;
+use pleat_types::{Access, Gfn, OwnedFrame, Platform, SwapSlot};
+
+/// A page that a guest waits for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Wanted {
+    pub(crate) gfn: Gfn,
+    /// What it is wanted for.
+    pub(crate) access: Access,
+}
+
+impl<P: Platform> Host<P> {
+    /// The guest touches a page whose content a slot has.
+    pub(super) fn swap_in(
+        &mut self,
+        memory: &mut GuestMemory,
+        spot: &Spot,
+        slot: SwapSlot,
+        access: Access,
+    ) -> Result<(), MemoryError> {
+        let known = self.swap.store.get(self.platform.memory(), slot);
+        let known = known.map_err(|_| MemoryError::Bug("a slot that is not there"))?;
+        let gfn = spot.gfn();
+        if known.references > 1 && access != Access::Write {
+            memory.wanted = Some(Wanted { gfn, access });
+            return Err(MemoryError::Away);
+        }
+        let frame = self.frame_for(memory, gfn)?;
+        if let Err(error) = self.fill_from_slot(slot, &frame) {
+            self.frames.release(frame);
+            if error == MemoryError::Away {
+                memory.wanted = Some(Wanted { gfn, access });
+            }
+            return Err(error);
+        }
+        self.map_content(memory, spot, frame)?;
+        if known.references == 1 && known.key.0 != 0 {
+            // It may be equal to others still: they find it where it was.
+            self.reindex(memory, gfn, known.key);
+        }
+        memory.count(FaultKind::SwappedIn);
+        Ok(())
+    }
+
+    /// A frame that has what the page's slot has becomes the page's own.
+    pub(crate) fn map_content(
+        &mut self,
+        memory: &mut GuestMemory,
+        spot: &Spot,
+        frame: OwnedFrame,
+    ) -> Result<(), MemoryError> {
+        let mapped = self.with_tables(memory, |stage2, tables| stage2.swap_in(tables, spot, frame))?;
+        match mapped {
+            Ok(reference) => {
+                self.release_slot(reference);
+                Ok(())
+            }
+            Err((_, frame)) => {
+                self.frames.release(frame);
+                Err(MemoryError::Bug("bringing a page back"))
+            }
+        }
+    }
+}

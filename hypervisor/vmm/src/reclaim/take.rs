@@ -1,0 +1,401 @@
+//! Taking pages: how much, from whom, and one page.
+
+use super::{Reclaimer, Taking};
+use crate::guest::Guest;
+use crate::memory::{Cause, MemoryError};
+use crate::merge::Progress;
+use crate::run::Hypervisor;
+use arrayvec::ArrayVec;
+use pleat_devices::virtio::Pace;
+use pleat_overcommit::ledger::Owner;
+use pleat_overcommit::merge::content;
+use pleat_overcommit::reclaim::{AGES, Candidate, Need, Situation, choose, least_age, need, older};
+use pleat_overcommit::swap::NotKept;
+use pleat_stage2::{Backing, Cold, Error, Level, Page};
+use pleat_types::{FrameMemory, FrozenFrame, Gfn, Hfn, PageSize, Platform, Tsc};
+
+/// Between two time slices at most this fraction of one is spent on it, and of the time since it was done last.
+const TAKE_PART: u64 = 4;
+/// Entries that one look for cold pages passes.
+const ENTRIES_IN_A_LOOK: usize = 1024;
+/// As many frames are taken from one guest before it is thought over again who is next.
+const TURN: u64 = 64;
+/// A frame that more pages share stays: it is one frame, and all of them would have to come back.
+const SHARERS_MAX: usize = 128;
+/// As many hurried generations in a row may bring nothing until it is given up.
+const FUTILE_MAX: u32 = 3;
+
+/// What came of a page.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Taken {
+    /// Its frame is free.
+    Frame,
+    /// It stays.
+    Passed,
+    /// Nothing more can be kept.
+    Full,
+}
+
+impl<P: Platform> Hypervisor<P> {
+    /// Ages and takes between two time slices, as long as there is time.
+    pub(crate) fn reclaim_between_slices(&mut self) {
+        let start = self.host.platform.now();
+        let most = self.slice.0 / TAKE_PART;
+        let idle = start.since(self.reclaimer.ended).0 / TAKE_PART;
+        let _ = self.reclaim_until(start, start.after(Tsc(most.min(idle))));
+    }
+
+    /// No guest can run: reclaim costs nobody anything.
+    pub(crate) fn reclaim_in_idle_time(&mut self) -> Progress {
+        let start = self.host.platform.now();
+        self.reclaim_until(start, start.after(Tsc(self.slice.0 / TAKE_PART)))
+    }
+
+    /// Whether reclaim may still find something for those who wait.
+    pub(crate) fn can_reclaim(&self) -> bool {
+        self.reclaimer.is_on && self.reclaimer.futile < FUTILE_MAX && !self.is_store_full()
+    }
+
+    /// When there is something to do next, if nothing else happens.
+    pub(crate) fn next_reclaim(&self) -> Tsc {
+        self.next_generation()
+    }
+
+    fn reclaim_until(&mut self, start: Tsc, until: Tsc) -> Progress {
+        let (mut now, mut progress) = (start, Progress::Idle);
+        while self.reclaimer.is_on && now < until {
+            let is_done = self.take_some(now) == Progress::Idle && self.age_some(now) == Progress::Idle;
+            if is_done {
+                break;
+            }
+            progress = Progress::Worked;
+            now = self.host.platform.now();
+        }
+        self.reclaimer.ended = now;
+        progress
+    }
+
+    /// One step of taking pages, if any are wanted.
+    fn take_some(&mut self, now: Tsc) -> Progress {
+        if self.reclaimer.taking.is_none() && !self.begin_taking() {
+            return Progress::Idle;
+        }
+        let Some(taking) = self.reclaimer.taking else {
+            return Progress::Idle;
+        };
+        let done = match self.reclaimer.batch.pop() {
+            Some(cold) => self.take(taking, cold, now),
+            None => self.find_more(taking),
+        };
+        if let Err(error) = done {
+            let name = self.slots[taking.guest].guest.config.name;
+            self.host.fail(format_args!("taking from guest `{name}`: {error:?}"));
+            self.reclaimer.stop_taking();
+            self.reclaimer.is_on = false;
+        }
+        self.reclaimer.work.take_ticks += self.host.platform.now().since(now).0;
+        Progress::Worked
+    }
+
+    /// Decides how much is to be taken from whom.
+    fn begin_taking(&mut self) -> bool {
+        if self.is_store_full() {
+            return false;
+        }
+        let need = need(&self.situation());
+        let cause = match need {
+            Need::None => return self.begin_taking_cold(),
+            Need::Ahead(_) => Cause::Ahead,
+            Need::Now(_) => Cause::Now,
+        };
+        let Some(guest) = choose(self.candidates()) else {
+            if cause == Cause::Now && self.reclaimer.aging.is_none() && self.reclaimer.futile < FUTILE_MAX {
+                self.reclaimer.futile += 1;
+                self.hurry_generations();
+            }
+            return false;
+        };
+        let wanted = need.frames().min(TURN);
+        let age = least_age(&self.slots[guest].guest.memory.ages().last, wanted);
+        self.start_on(guest, cause, age, wanted);
+        true
+    }
+
+    /// Pages that are so old that they are taken whatever there is.
+    fn begin_taking_cold(&mut self) -> bool {
+        let Some(cold) = self.reclaimer.cold.map(usize::from) else {
+            return false;
+        };
+        let has_cold = |guest: &Guest| {
+            let ages = guest.memory.ages();
+            guest.can_be_taken_from() && !ages.is_exhausted && older(&ages.last, cold) > 0
+        };
+        let Some(guest) = self.guests().position(has_cold) else {
+            return false;
+        };
+        self.start_on(guest, Cause::Cold, cold.min(AGES - 1), TURN);
+        true
+    }
+
+    fn start_on(&mut self, guest: usize, cause: Cause, age: usize, wanted: u64) {
+        self.reclaimer.batch.clear();
+        self.reclaimer.taking = Some(Taking {
+            guest,
+            cause,
+            least_age: u8::try_from(age).unwrap_or(u8::MAX),
+            left: wanted,
+            start: self.slots[guest].guest.memory.ages().hand,
+            has_wrapped: false,
+        });
+    }
+
+    fn situation(&self) -> Situation {
+        let counts = self.host.frames.counts();
+        Situation {
+            state: self.host.state,
+            free: counts.free,
+            total: counts.total,
+            thresholds: self.host.thresholds,
+            is_waited_for: self.guests().any(Guest::waits_for_memory),
+            are_guests_giving: self.guests().any(Guest::is_giving),
+        }
+    }
+
+    fn candidates(&self) -> impl Iterator<Item = (usize, Candidate<'_>)> {
+        let guests = self.guests().enumerate().filter(|(_, guest)| guest.can_be_taken_from());
+        guests.filter_map(|(index, guest)| {
+            let ages = guest.memory.ages();
+            let candidate = Candidate {
+                terms: guest.cooperation.terms.as_ref()?,
+                held: guest.memory.counters().owned_frames() + guest.memory.counters().shared,
+                ages: &ages.last,
+                is_exhausted: ages.is_exhausted,
+                has_token: false,
+            };
+            Some((index, candidate))
+        })
+    }
+
+    /// Looks for cold pages where the hand is. When it has gone round, this guest has no more.
+    fn find_more(&mut self, taking: Taking) -> Result<(), MemoryError> {
+        let memory = &mut self.slots[taking.guest].guest.memory;
+        let from = memory.ages().hand;
+        let mut batch = ArrayVec::new();
+        let next = self.host.with_fixed_tables(memory, |stage2, tables| {
+            stage2.find_cold(tables, from, ENTRIES_IN_A_LOOK, taking.least_age, &mut batch)
+        })??;
+        batch.reverse();
+        self.reclaimer.batch = batch;
+        let ages = memory.ages_mut();
+        ages.hand = next.unwrap_or(Gfn::new(0));
+        let has_wrapped = taking.has_wrapped || next.is_none();
+        if has_wrapped && ages.hand >= taking.start {
+            // What was found in this look is still taken, and then something else is thought of.
+            ages.is_exhausted = true;
+            if self.reclaimer.batch.is_empty() {
+                self.reclaimer.stop_taking();
+                return Ok(());
+            }
+        }
+        self.reclaimer.taking = Some(Taking { has_wrapped, ..taking });
+        Ok(())
+    }
+
+    /// Takes one page, if it is still cold.
+    fn take(&mut self, taking: Taking, cold: Cold, now: Tsc) -> Result<(), MemoryError> {
+        let taken = match (cold.size, cold.backing) {
+            (PageSize::Small, Backing::Owned) => self.take_owned(taking.guest, cold.gfn)?,
+            (PageSize::Small, Backing::Shared) => self.take_shared(taking, cold.gfn)?,
+            (PageSize::Large, Backing::Owned) => self.split_cold(taking.guest, cold.gfn)?,
+            // Its operator asked for 1 GiB and no memory saved.
+            _ => Taken::Passed,
+        };
+        match taken {
+            Taken::Frame => self.note_taken(taking, now),
+            Taken::Passed => self.reclaimer.work.passed += 1,
+            Taken::Full => {
+                self.reclaimer.full_at = Some(self.host.swap.store.pool().frames);
+                self.reclaimer.stop_taking();
+            }
+        }
+        Ok(())
+    }
+
+    fn note_taken(&mut self, taking: Taking, now: Tsc) {
+        let ages = self.slots[taking.guest].guest.memory.ages_mut();
+        ages.note_taken(now, taking.cause, 1);
+        self.reclaimer.work.taken += 1;
+        self.reclaimer.futile = 0;
+        let left = taking.left.saturating_sub(1);
+        if left == 0 {
+            self.reclaimer.stop_taking();
+        } else if let Some(taking) = &mut self.reclaimer.taking {
+            taking.left = left;
+        }
+    }
+
+    /// A page that owns its frame.
+    fn take_owned(&mut self, index: usize, gfn: Gfn) -> Result<Taken, MemoryError> {
+        let memory = &mut self.slots[index].guest.memory;
+        let spot = self.host.find(memory, gfn)?;
+        let mapping = spot.mapping();
+        if !matches!(mapping.page, Page::Unique(_)) || mapping.level != Level::One || mapping.accessed {
+            return Ok(Taken::Passed);
+        }
+        let page = self.host.freeze(memory, &spot)?;
+        let vouched = page.vouch();
+        if content::is_zero(self.host.platform.memory().frozen(&vouched)) {
+            let merged = self
+                .host
+                .with_tables(memory, |stage2, tables| stage2.merge_into_zero(tables, page))??;
+            self.host.settle(merged);
+            self.reclaimer.work.zero += 1;
+            return Ok(Taken::Frame);
+        }
+        match self.host.keep_content(&vouched) {
+            Ok(reference) => {
+                let pending = self
+                    .host
+                    .with_tables(memory, |stage2, tables| stage2.swap_out(tables, page, reference))??;
+                self.host.settle_swapped(pending);
+                Ok(Taken::Frame)
+            }
+            Err(why) => {
+                self.host
+                    .with_tables(memory, |stage2, tables| stage2.thaw(tables, page))??;
+                self.passed_over(index, gfn, why)
+            }
+        }
+    }
+
+    /// What is to be done where a content was not kept.
+    fn passed_over(&mut self, index: usize, gfn: Gfn, why: NotKept) -> Result<Taken, MemoryError> {
+        match why {
+            NotKept::Incompressible | NotKept::TooMany => {
+                // Not again before it has grown old once more.
+                let memory = &self.slots[index].guest.memory;
+                self.host
+                    .with_fixed_tables(memory, |stage2, tables| stage2.make_young(tables, gfn))??;
+                Ok(Taken::Passed)
+            }
+            NotKept::PoolFull | NotKept::NoFrames => Ok(Taken::Full),
+            NotKept::Bug(_) => Err(MemoryError::Bug("the swap store")),
+        }
+    }
+
+    /// A page that shares its frame: all that share it must be cold, and all leave it for the same slot.
+    fn take_shared(&mut self, taking: Taking, gfn: Gfn) -> Result<Taken, MemoryError> {
+        let mapping = self.host.lookup(&self.slots[taking.guest].guest.memory, gfn)?;
+        let Page::Shared(frame) = mapping.page else {
+            return Ok(Taken::Passed);
+        };
+        let Some(pages) = self.cold_sharers(frame, taking.least_age)? else {
+            return Ok(Taken::Passed);
+        };
+        let first = match self.host.keep_content(&FrozenFrame::claim(frame)) {
+            Ok(reference) => reference,
+            Err(why) => return self.passed_over(taking.guest, gfn, why),
+        };
+        let slot = first.slot();
+        let mut reference = Some(first);
+        for page in pages {
+            let next = match reference.take() {
+                Some(first) => first,
+                None => match self.host.swap.store.add_reference(self.host.platform.memory(), slot) {
+                    Ok(next) => next,
+                    Err(_) => break,
+                },
+            };
+            let memory = &mut self.slots[usize::from(page.guest.0)].guest.memory;
+            let left = self.host.with_tables(memory, |stage2, tables| {
+                stage2.swap_out_share(tables, page.gfn, frame, next)
+            })?;
+            match left {
+                Ok(pending) => self.host.settle(pending),
+                Err(next) => self.host.release_slot(next),
+            }
+        }
+        self.reclaimer.work.shared += 1;
+        Ok(Taken::Frame)
+    }
+
+    /// All pages that share a frame, each once, if there are few and all of them are cold.
+    fn cold_sharers(
+        &mut self,
+        frame: Hfn,
+        least_age: u8,
+    ) -> Result<Option<ArrayVec<Owner, SHARERS_MAX>>, MemoryError> {
+        let count = self.host.frames.sharers(frame) as usize;
+        if count == 0 || count > SHARERS_MAX {
+            return Ok(None);
+        }
+        let mut noted = ArrayVec::<Owner, { 2 * SHARERS_MAX }>::new();
+        let mut is_all = true;
+        self.host.for_each_sharer(frame, |page| {
+            is_all &= noted.try_push(page).is_ok();
+        })?;
+        let mut cold = ArrayVec::new();
+        noted.sort_unstable();
+        for (n, page) in noted.iter().enumerate() {
+            let Some(slot) = self.slots.get(usize::from(page.guest.0)) else {
+                continue;
+            };
+            if (n > 0 && noted[n - 1] == *page) || slot.guest.memory.is_dying() || slot.guest.has_ended() {
+                continue;
+            }
+            let mapping = self.host.lookup(&slot.guest.memory, page.gfn)?;
+            if mapping.page != Page::Shared(frame) {
+                continue;
+            }
+            if mapping.accessed || mapping.age < least_age || !slot.guest.can_be_taken_from() {
+                return Ok(None);
+            }
+            is_all &= cold.try_push(*page).is_ok();
+        }
+        Ok(Some(cold).filter(|cold| is_all && cold.len() == count))
+    }
+
+    /// A large mapping that is cold as a whole: its pages are found one by one when the hand comes to them.
+    fn split_cold(&mut self, index: usize, gfn: Gfn) -> Result<Taken, MemoryError> {
+        let memory = &mut self.slots[index].guest.memory;
+        let mapping = self.host.lookup(memory, gfn)?;
+        let (Page::Unique(first), Level::Two, false) = (mapping.page, mapping.level, mapping.accessed) else {
+            return Ok(Taken::Passed);
+        };
+        match self
+            .host
+            .with_relief_tables(memory, |stage2, tables| stage2.split(tables, gfn))?
+        {
+            Ok(pending) => self.host.settle(pending),
+            Err(Error::HostShort) => return Ok(Taken::Passed),
+            Err(error) => return Err(error.into()),
+        }
+        self.host.frames.split(Hfn::new(first.get() - gfn.get() % PageSize::Large.frames()), PageSize::Large);
+        memory.look_mut().due.add(gfn);
+        let ages = memory.ages_mut();
+        ages.hand = ages.hand.min(gfn);
+        self.reclaimer.work.split += 1;
+        Ok(Taken::Passed)
+    }
+
+    /// Whether nothing can be kept, and nothing has left the store since that was found.
+    fn is_store_full(&self) -> bool {
+        let frames = self.host.swap.store.pool().frames;
+        self.reclaimer.full_at.is_some_and(|full| frames >= full)
+    }
+}
+
+impl Guest {
+    /// Its pages may be taken: it lives, and has been admitted.
+    fn can_be_taken_from(&self) -> bool {
+        !self.has_ended() && self.memory.stage2().is_some() && !self.memory.is_dying()
+    }
+
+    /// Its balloon has been asked for more, and still moves.
+    fn is_giving(&self) -> bool {
+        let is_able = !self.has_ended() && !self.is_paused && !self.waits_for_memory();
+        is_able && self.cooperation.pace == Pace::Moving
+    }
+}
+
+const _: () = assert!(AGES == size_of::<pleat_stage2::Ages>() / size_of::<u64>());
