@@ -141,6 +141,15 @@ impl Stage2 {
         })
     }
 
+    /// A page counts as used just now, whatever it maps.
+    pub fn make_young<M: TableMemory>(&self, memory: &mut M, gfn: Gfn) -> Result<(), Bug> {
+        let place = self.walk(memory, gfn, Level::One)?;
+        match place.entry {
+            Entry::Leaf(_) => rewrite(memory, place, |leaf| Leaf { age: 0, ..leaf }).map(drop),
+            _ => Err(Bug::WrongState(gfn)),
+        }
+    }
+
     fn mark<M: TableMemory>(
         &self,
         memory: &mut M,
