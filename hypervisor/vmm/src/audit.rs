@@ -6,7 +6,7 @@ use crate::host::Host;
 use crate::run::Hypervisor;
 use arrayvec::ArrayString;
 use core::fmt::{self, Write};
-use pleat_types::{Hfn, Platform};
+use pleat_types::Platform;
 
 /// What an audit found: the first thing that is wrong, or nothing.
 #[derive(Clone, Debug, Default)]
@@ -25,7 +25,7 @@ impl Audit {
         self.finding.as_ref().map_or("clean", |finding| finding.as_str())
     }
 
-    fn find(&mut self, text: fmt::Arguments<'_>) {
+    pub(crate) fn find(&mut self, text: fmt::Arguments<'_>) {
         if self.finding.is_none() {
             let mut finding = ArrayString::new();
             // A text that is too long is cut.
@@ -53,6 +53,9 @@ pub(crate) struct Holdings {
     /// Mappings of shared frames: how many, and a sum over them that shows whose they are ([`weigh`]).
     pub(crate) shares: u64,
     pub(crate) weight: u64,
+    /// References to slots of the swap store: how many, and such a sum over them.
+    pub(crate) slots: u64,
+    pub(crate) slot_weight: u64,
 }
 
 impl<P: Platform> Hypervisor<P> {
@@ -67,16 +70,19 @@ impl<P: Platform> Hypervisor<P> {
             all.vcpus += held.vcpus;
             all.shares += held.shares;
             all.weight = all.weight.wrapping_add(held.weight);
+            all.slots += held.slots;
+            all.slot_weight = all.slot_weight.wrapping_add(held.slot_weight);
         }
         self.host.audit_ledger(all, depth, &mut audit);
         audit
     }
 }
 
-/// A share's part in a sum over all mappings, or all records, of shared frames: if the sums are equal, each frame has
-/// as many mappings as its record says (but for an accident of one in 2^64), and no table of counts was needed.
-pub(crate) const fn weigh(frame: Hfn) -> u64 {
-    let value = (frame.get() ^ 0x9e37_79b9_7f4a_7c15).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+/// A share's part in a sum over all mappings, or all records, of shared frames, by the frame's number: if the sums are
+/// equal, each frame has as many mappings as its record says (but for an accident of one in 2^64), and no table of
+/// counts was needed. The same for references to slots.
+pub(crate) const fn weigh(number: u64) -> u64 {
+    let value = (number ^ 0x9e37_79b9_7f4a_7c15).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     (value ^ (value >> 29)).wrapping_mul(0x94d0_49bb_1331_11eb)
 }
 
@@ -84,7 +90,7 @@ impl<P: Platform> Host<P> {
     fn audit_guest(&mut self, guest: &Guest, depth: Depth, audit: &mut Audit) -> Holdings {
         let name = guest.config.name;
         let counters = guest.memory.counters();
-        let mut weight = 0;
+        let (mut weight, mut slot_weight) = (0, 0);
         match self.take_inventory(&guest.memory, depth) {
             Ok(None) => {}
             Ok(Some(found)) if found.counted != counters => {
@@ -98,7 +104,7 @@ impl<P: Platform> Host<P> {
                     found.disputed
                 ));
             }
-            Ok(Some(found)) => weight = found.weight,
+            Ok(Some(found)) => (weight, slot_weight) = (found.weight, found.slot_weight),
             Err(error) => audit.find(format_args!("guest `{name}`: {error:?}")),
         }
         let held = Holdings {
@@ -107,6 +113,8 @@ impl<P: Platform> Host<P> {
             vcpus: guest.vcpu_frames.len() as u64,
             shares: counters.shared,
             weight,
+            slots: counters.swapped,
+            slot_weight,
         };
         let charged = self.frames.charged_to(guest.id);
         let sum = held.owned + held.tables + held.vcpus;
@@ -126,10 +134,14 @@ impl<P: Platform> Host<P> {
         if counts.sum() != counts.total {
             audit.find(format_args!("frames lost: {} of {}", counts.sum(), counts.total));
         }
+        let (slots, slot_weight) = self.audit_swap(audit);
+        let counts = self.frames.counts();
         let on_record = Holdings {
             owned: counts.guests,
             tables: counts.tables,
             vcpus: counts.vcpus,
+            slots,
+            slot_weight,
             ..self.frames.shared_on_record()
         };
         if on_record != held {

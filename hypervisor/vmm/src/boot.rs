@@ -8,9 +8,11 @@ use crate::guest::{Guest, Life};
 use crate::host::Host;
 use crate::images::Images;
 use crate::merge::Merger;
+use crate::reclaim::Reclaimer;
 use crate::run::Hypervisor;
 use crate::scheduler::Scheduler;
 use crate::script::Script;
+use crate::swap::Swap;
 use arrayvec::ArrayVec;
 use core::fmt;
 use pleat_bundle::config::{HostConfig, MAX_GUESTS, MergeConfig, ReclaimConfig, RunConfig};
@@ -101,6 +103,8 @@ pub struct Storage<P: Platform> {
     config: RunConfig<'static>,
     slots: ArrayVec<Slot<P::Vcpu>, MAX_GUESTS>,
     merger: Merger,
+    reclaimer: Reclaimer,
+    swap: Swap,
 }
 
 impl<P: Platform> Storage<P> {
@@ -122,6 +126,8 @@ impl<P: Platform> Storage<P> {
         },
         slots: ArrayVec::new_const(),
         merger: Merger::RESTING,
+        reclaimer: Reclaimer::RESTING,
+        swap: Swap::EMPTY,
     };
 }
 
@@ -144,6 +150,8 @@ impl<P: Platform> Hypervisor<P> {
             config,
             slots,
             merger,
+            reclaimer,
+            swap,
         } = storage;
         let header = read_header(&mut platform, boot.bundle)?;
         *config = read_config(&mut platform, boot.bundle, &header, config_bytes)?;
@@ -151,8 +159,9 @@ impl<P: Platform> Hypervisor<P> {
         let config: &'static RunConfig<'static> = config;
         let frames = take_memory(boot, &header)?;
         platform.memory().zero_frame(frames.zero());
-        let mut host = new_host(platform, frames, config);
+        let mut host = new_host(platform, frames, swap, config);
         begin_merging(merger, &mut host, config);
+        begin_reclaim(reclaimer, &mut host, config);
         let mut images = Images::new(bundle, &header);
         images.plan(config);
         let book = cooperation::book(host.frames.counts(), &host.thresholds, images.kept_frames());
@@ -180,11 +189,17 @@ impl<P: Platform> Hypervisor<P> {
             considered_at: Tsc(0),
             considered: HostState::High,
             merger,
+            reclaimer,
         })
     }
 }
 
-fn new_host<P: Platform>(mut platform: P, frames: FramePool, config: &'static RunConfig<'static>) -> Host<P> {
+fn new_host<P: Platform>(
+    mut platform: P,
+    frames: FramePool,
+    swap: &'static mut Swap,
+    config: &'static RunConfig<'static>,
+) -> Host<P> {
     let tsc_hz = config
         .tsc_hz
         .filter(|hz| *hz > 0)
@@ -199,6 +214,7 @@ fn new_host<P: Platform>(mut platform: P, frames: FramePool, config: &'static Ru
         platform,
         config,
         frames,
+        swap,
         cpuid,
         tsc_hz,
         slice_end: Tsc(0),
@@ -217,6 +233,15 @@ fn new_host<P: Platform>(mut platform: P, frames: FramePool, config: &'static Ru
         failures_unlisted: 0,
         first_entry: None,
     }
+}
+
+fn begin_reclaim<P: Platform>(reclaimer: &mut Reclaimer, host: &mut Host<P>, config: &RunConfig<'_>) {
+    let config = &config.reclaim;
+    reclaimer.begin(config, host.micros(u64::from(config.generation_us)));
+    let mut key = [0; 32];
+    host.random.fill(&mut key);
+    let pool = host.frames.counts().total * u64::from(config.compressed_percent) / 100;
+    host.swap.store.begin(key, pool);
 }
 
 fn begin_merging<P: Platform>(merger: &mut Merger, host: &mut Host<P>, config: &RunConfig<'_>) {

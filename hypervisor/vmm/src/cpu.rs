@@ -23,6 +23,8 @@ pub(crate) enum Resume {
     Inject(Event),
     /// The same instruction again once host memory is free for this.
     Park(Purpose),
+    /// The same instruction again once a page is back that it needs.
+    Fetch,
     /// The instruction is done; others may run first.
     Yield,
     /// HLT with interrupts on: the instruction is done, the next interrupt goes on behind it.
@@ -47,6 +49,8 @@ pub(crate) enum Pause {
     Waiting,
     /// It waits for host memory for this.
     Parked(Purpose),
+    /// It waits for a page of its own.
+    Fetching,
     /// It wants a reset.
     Reboot,
     /// It ended.
@@ -91,6 +95,7 @@ impl<P: Platform> Cpu<'_, P> {
         match resume {
             Resume::Next | Resume::Retry | Resume::Inject(_) => None,
             Resume::Park(purpose) => Some(Pause::Parked(purpose)),
+            Resume::Fetch => Some(Pause::Fetching),
             Resume::Yield => {
                 self.vcpu.advance();
                 Some(Pause::Yielded)

@@ -30,6 +30,8 @@ pub(crate) enum Life {
     Waiting,
     /// It waits for host memory: for more than there was, which was not enough.
     Parked(Shortage),
+    /// It waits for a page whose content is away.
+    Fetching,
     /// It ended.
     Ended(Stop),
 }
@@ -105,13 +107,15 @@ pub(crate) struct Guest {
     pub(crate) reason: Reason,
     /// A mistake of ours that came to light outside of its time: where.
     pub(crate) bug: Option<&'static str>,
+    /// It cannot go on, as came to light outside of its time.
+    pub(crate) lost: Option<Stop>,
 }
 
 impl Guest {
     /// The name in records of what the guest is doing.
     pub(crate) fn state_name(&self) -> &'static str {
         match self.life {
-            Life::Running | Life::Waiting | Life::Parked(_) => "running",
+            Life::Running | Life::Waiting | Life::Parked(_) | Life::Fetching => "running",
             Life::Ended(stop) => stop.ended().name(),
         }
     }
@@ -124,6 +128,7 @@ impl Guest {
             Life::Running => "running",
             Life::Waiting => "idle",
             Life::Parked(_) => "no memory",
+            Life::Fetching => "swap",
         }
     }
 

@@ -85,6 +85,7 @@ impl<P: Platform> Hypervisor<P> {
         }
         self.scheduler.remove(index);
         self.merger.forget(index);
+        self.reclaimer.forget(index);
         self.host.flush_output(&mut slot.guest);
         slot.guest.life = Life::Ended(stop);
         slot.guest.reason = Reason::new();
@@ -128,6 +129,7 @@ impl<P: Platform> Hypervisor<P> {
         slot.guest.output = Output::default();
         slot.guest.cooperation.restart();
         self.merger.forget(index);
+        self.reclaimer.forget(index);
         self.host.dismantle(slot);
         // Its memory goes back before it starts again, so that it starts with empty memory.
         while self.host.release_step(slot) {}
@@ -174,6 +176,7 @@ impl<P: Platform> Host<P> {
             events_dropped: 0,
             reason: Reason::new(),
             bug: None,
+            lost: None,
         }
     }
 

@@ -8,6 +8,7 @@ use crate::guest::{Guest, Life};
 use crate::host::Host;
 use crate::images::Images;
 use crate::merge::Merger;
+use crate::reclaim::Reclaimer;
 use crate::scheduler::Scheduler;
 use crate::script::Script;
 use crate::stop::Stop;
@@ -15,7 +16,7 @@ use arrayvec::ArrayVec;
 use pleat_bundle::config::{MAX_GUESTS, RunConfig};
 use pleat_overcommit::ledger::Purpose;
 use pleat_overcommit::promise::{Book, HostState};
-use pleat_types::{Platform, Tsc};
+use pleat_types::{FRAME_SIZE, Gfn, Platform, Tsc};
 
 /// Between two time slices this fraction of one is spent on taking ended guests down, beside one batch: how
 /// many tables an ended guest has made must not matter to the others.
@@ -77,6 +78,8 @@ pub struct Hypervisor<P: Platform> {
     pub(crate) considered: HostState,
     /// The scanner for equal pages.
     pub(crate) merger: &'static mut Merger,
+    /// What takes memory from guests that do not give it.
+    pub(crate) reclaimer: &'static mut Reclaimer,
 }
 
 impl<P: Platform> Hypervisor<P> {
@@ -94,9 +97,10 @@ impl<P: Platform> Hypervisor<P> {
             }
             self.take_stock();
             self.cooperate(now);
+            self.bring_back();
             self.wake_guests(now);
-            if let Some((index, place)) = self.found_bug() {
-                self.end(index, Stop::Bug(place, 0));
+            if let Some((index, stop)) = self.found_loss() {
+                self.end(index, stop);
                 continue;
             }
             if let Some((victim, stop)) = self.relieve_shortage(now) {
@@ -107,6 +111,7 @@ impl<P: Platform> Hypervisor<P> {
             match self.scheduler.pick() {
                 Some(index) => {
                     self.merge_between_slices();
+                    self.reclaim_between_slices();
                     self.run_slice(index);
                 }
                 None => self.wait_for_something(now),
@@ -119,15 +124,27 @@ impl<P: Platform> Hypervisor<P> {
         &mut self.host.platform
     }
 
+    /// What a guest's page has, wherever that is, without anything changing: for debuggers and tests. `false`, and zeros,
+    /// where there is nothing, or where it is on a disk.
+    pub fn peek(&mut self, guest: usize, gfn: Gfn, out: &mut [u8; FRAME_SIZE]) -> bool {
+        out.fill(0);
+        let memory = self.slots.get_mut(guest).map(|slot| &mut slot.guest.memory);
+        memory.is_some_and(|memory| self.host.copy_out(memory, gfn.base(), out).is_ok())
+    }
+
     /// All guests.
     pub(crate) fn guests(&self) -> impl Iterator<Item = &Guest> + Clone {
         self.slots.iter().map(|slot| &slot.guest)
     }
 
-    /// A guest that a mistake of ours has come to light for, outside of its time.
-    fn found_bug(&self) -> Option<(usize, &'static str)> {
-        let mut guests = self.guests().enumerate();
-        guests.find_map(|(index, guest)| Some((index, guest.bug.filter(|_| !guest.has_ended())?)))
+    /// A guest that cannot go on, as has come to light outside of its time: by a mistake of ours, or because a page is
+    /// lost.
+    fn found_loss(&self) -> Option<(usize, Stop)> {
+        let mut guests = self.guests().enumerate().filter(|(_, guest)| !guest.has_ended());
+        guests.find_map(|(index, guest)| {
+            let stop = guest.bug.map(|place| Stop::Bug(place, 0)).or(guest.lost);
+            Some((index, stop?))
+        })
     }
 
     fn run_slice(&mut self, index: usize) {
@@ -185,6 +202,10 @@ impl<P: Platform> Hypervisor<P> {
                 guest.note_shortage(now, self.slice);
                 self.scheduler.wait(index);
                 self.reconsider_soon();
+            }
+            Pause::Fetching => {
+                guest.life = Life::Fetching;
+                self.scheduler.wait(index);
             }
             Pause::Reboot => self.reboot(index),
             Pause::Ended(stop) => self.end(index, stop),

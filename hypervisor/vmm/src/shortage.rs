@@ -40,6 +40,7 @@ impl<P: Platform> Hypervisor<P> {
         let can_go_on = |slot: &Slot<P::Vcpu>| is_running(&slot.guest) || slot.wake_up() != Tsc::NEVER;
         let can_go_on = self.slots.iter().any(can_go_on)
             || self.has_pages_to_merge()
+            || self.can_reclaim()
             || self.guests().any(Guest::can_give);
         (!can_go_on).then_some((victim, Stop::HostStuck))
     }

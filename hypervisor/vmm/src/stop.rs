@@ -2,7 +2,7 @@
 
 use crate::loader::LoadError;
 use core::fmt;
-use pleat_types::{Access, CrAccess, Gpa};
+use pleat_types::{Access, CrAccess, Gpa, SwapSlot};
 
 /// Why a guest ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,6 +37,8 @@ pub(crate) enum Stop {
     Reserved(u64),
     /// No host frame is free, and no guest can go on and free one.
     HostStuck,
+    /// The content of one of its pages was damaged in this slot of the swap store.
+    Damaged(SwapSlot),
     /// A mistake of ours that concerns this guest only: where.
     Bug(&'static str, u64),
 }
@@ -100,6 +102,7 @@ impl Stop {
             | Self::HostShort(_)
             | Self::Reserved(_)
             | Self::HostStuck
+            | Self::Damaged(_)
             | Self::Bug(..) => Ended::Stopped,
             Self::NotStarted(_) | Self::TripleFault | Self::EntryFailed(_) => Ended::Crashed,
         }
@@ -161,6 +164,11 @@ impl fmt::Display for Stop {
                 )
             }
             Self::HostStuck => f.write_str("host out of memory: no guest can go on and free a frame"),
+            Self::Damaged(slot) => write!(
+                f,
+                "a page of its own came back damaged from slot {} of the swap store, and was not delivered",
+                slot.get()
+            ),
             Self::Bug(place, detail) => write!(f, "a bug of Pleat: {place} ({detail:#x})"),
         }
     }

@@ -1,10 +1,12 @@
 //! The swap store and the ledger brought together: whose a frame is while a content goes in or comes out.
 
+use crate::audit::{Audit, weigh};
 use crate::frames::FramePool;
 use crate::host::Host;
 use crate::memory::MemoryError;
-use pleat_overcommit::ledger::{Key, Purpose};
-use pleat_overcommit::swap::{NotHad, NotKept, Step, Store};
+use pleat_overcommit::ledger::{FrameState, Key, Purpose};
+use pleat_overcommit::swap::{NotHad, NotKept, Slot, Step, Store};
+use pleat_stage2::{PendingFlush, Retired};
 use pleat_types::{FRAME_SIZE, FrameMemory, FrozenFrame, OwnedFrame, Platform, SlotReference, SwapSlot};
 
 /// The swap store, with the frames that it has.
@@ -71,6 +73,23 @@ impl<P: Platform> Host<P> {
         self.swap.store.keep(self.platform.memory(), frame, key)
     }
 
+    /// What is known of a slot.
+    pub(crate) fn slot(&mut self, slot: SwapSlot) -> Result<Slot, MemoryError> {
+        let known = self.swap.store.get(self.platform.memory(), slot);
+        known.map_err(|_| MemoryError::Bug("a slot that is not there"))
+    }
+
+    /// Gives back what a page left that has gone to the swap store: that has the first claim to its frame.
+    pub(crate) fn settle_swapped(&mut self, pending: PendingFlush) {
+        for retired in pending.settle(|eptp| self.platform.flush(eptp)) {
+            match retired {
+                Retired::Frame(frame) => self.swap.take_back(&mut self.frames, frame),
+                // A page that owned its frame has nothing else.
+                _ => self.frames.note_refused(),
+            }
+        }
+    }
+
     /// The content of a slot.
     pub(crate) fn content(&mut self, slot: SwapSlot) -> Result<&[u8; FRAME_SIZE], MemoryError> {
         let memory = self.platform.memory();
@@ -99,6 +118,36 @@ impl<P: Platform> Host<P> {
     pub(crate) fn release_slot(&mut self, reference: SlotReference) {
         let memory = self.platform.memory();
         self.swap.release(memory, &mut self.frames, reference);
+    }
+
+    /// Looks whether all of the swap store is accounted for: its frames are on record as its own, and no others are. Says
+    /// how many references to slots there are, and a sum over them.
+    pub(crate) fn audit_swap(&mut self, audit: &mut Audit) -> (u64, u64) {
+        let memory = self.platform.memory();
+        let (store, frames) = (&self.swap.store, &self.frames);
+        let (mut held, mut disputed) = (0, 0);
+        let visited = store.for_each_frame(memory, |frame| {
+            held += 1;
+            disputed += u64::from(frames.state(frame) != FrameState::Swap);
+        });
+        if visited.is_err() || disputed > 0 || held != frames.counts().swap {
+            audit.find(format_args!(
+                "swap: {held} frames, {} on record, {disputed} of them as something else",
+                frames.counts().swap
+            ));
+        }
+        if let Err(corruption) = store.audit(memory) {
+            audit.find(format_args!("swap: {corruption}"));
+        }
+        let mut weight = 0_u64;
+        let visited = store.for_each_slot(memory, |number, slot| {
+            let references = u64::from(slot.references);
+            weight = weight.wrapping_add(weigh(u64::from(number)).wrapping_mul(references));
+        });
+        if visited.is_err() {
+            audit.find(format_args!("swap: a slot that nothing has written"));
+        }
+        (store.slots().references, weight)
     }
 
     /// Makes the pool of packed contents denser. Whether there may be more to do.

@@ -32,6 +32,7 @@ impl<P: Platform> Hypervisor<P> {
             let is_awake = match guest.life {
                 Life::Waiting => guest.is_woken(vcpu, now),
                 Life::Parked(shortage) => self.host.frames.is_better_than(shortage),
+                Life::Fetching => guest.memory.wanted().is_none(),
                 Life::Running | Life::Ended(_) => false,
             };
             if is_awake {
@@ -50,7 +51,7 @@ impl<P: Platform> Hypervisor<P> {
         if self.slots.iter().any(|slot| slot.guest.memory.is_dying()) {
             return;
         }
-        if self.merge_in_idle_time() == Progress::Worked {
+        if self.merge_in_idle_time() == Progress::Worked || self.reclaim_in_idle_time() == Progress::Worked {
             return;
         }
         let timers = self.slots.iter().map(Slot::wake_up).min();
@@ -70,7 +71,8 @@ impl<P: Platform> Hypervisor<P> {
             return;
         }
         let poll = now.after(self.host.micros(CONSOLE_POLL_US));
-        let wake_up = wake_up.min(self.end_of_patience()).min(self.next_look(now));
+        let work = self.next_look(now).min(self.next_reclaim());
+        let wake_up = wake_up.min(self.end_of_patience()).min(work);
         self.host.platform.idle(wake_up.min(poll));
     }
 }

@@ -59,6 +59,13 @@ impl Ledger<'_> {
         Ok(())
     }
 
+    /// A frame that no page maps yet becomes a shared one; the share of the first page that will.
+    pub fn share_out(&mut self, frame: OwnedFrame) -> Result<Share, Bug> {
+        let hfn = frame.first();
+        self.share(frame)?;
+        Ok(Share::claim(hfn))
+    }
+
     /// One more page maps a shared frame. [`Ledger::note_sharers`] is to be told which.
     pub fn add_share(&mut self, frame: Hfn) -> Result<Share, Error> {
         let record = self.shared_mut(frame)?;

@@ -162,10 +162,10 @@ impl Store {
         frame: &FrozenFrame,
         key: Key,
     ) -> Result<SlotReference, NotKept> {
+        self.make_room_for_slot(memory)?;
         let Some(fingerprinter) = &self.fingerprinter else {
             return Err(NotKept::PoolFull);
         };
-        self.make_room_for_slot(memory)?;
         let page = memory.frozen(frame);
         let fingerprint = fingerprinter.of(page);
         let slot = Slot {
@@ -268,10 +268,19 @@ impl Store {
     }
 
     /// Visits all frames that the store has.
-    pub fn for_each_frame<M: FrameMemory>(&self, memory: &M, mut visit: impl FnMut(Hfn)) {
+    pub fn for_each_frame<M: FrameMemory>(&self, memory: &M, mut visit: impl FnMut(Hfn)) -> Result<(), Bug> {
         self.purse.iter().copied().for_each(&mut visit);
         self.slots.for_each_frame(memory, &mut visit);
-        self.pool.for_each_frame(memory, visit);
+        self.pool.for_each_frame(memory, visit)
+    }
+
+    /// Visits all slots that are in use.
+    pub fn for_each_slot<M: FrameMemory>(
+        &self,
+        memory: &M,
+        visit: impl FnMut(u32, &Slot),
+    ) -> Result<(), Corruption> {
+        self.slots.for_each(memory, visit)
     }
 
     /// Checks all that the store has.
@@ -303,9 +312,8 @@ impl Store {
         let place = match stored {
             Ok(place) => place,
             Err(error) => {
-                self.slots
-                    .release_reference(memory, number)
-                    .map_err(NotKept::Bug)?;
+                // It never was anywhere.
+                let _ = self.slots.release_reference(memory, number);
                 return Err(match error {
                     Error::Bug(bug) => NotKept::Bug(bug),
                     _ if is_full => NotKept::PoolFull,

@@ -8,7 +8,7 @@ use arrayvec::ArrayVec;
 use pleat_devices::virtio::{Denied, Hands, Plugged};
 use pleat_overcommit::ledger::Purpose;
 use pleat_stage2::{Absent, Page};
-use pleat_types::{FRAME_SIZE, Gfn, Gpa, Platform};
+use pleat_types::{FRAME_SIZE, Gfn, Gpa, Platform, SwapSlot};
 
 /// Everything of a guest but its board.
 pub(super) struct GuestHands<'a, P: Platform> {
@@ -22,6 +22,10 @@ pub(super) struct GuestHands<'a, P: Platform> {
     pub(super) bug: Option<&'static str>,
     /// A part of what an access takes was done (zeroing 1 GiB): the same again does the next.
     pub(super) is_unfinished: bool,
+    /// A page is away; it is being brought back.
+    pub(super) is_away: bool,
+    /// The content of a page is lost, in this slot.
+    pub(super) damaged: Option<SwapSlot>,
     /// What there was no frame for.
     pub(super) purpose: Purpose,
 }
@@ -44,6 +48,8 @@ impl<'a, P: Platform> GuestHands<'a, P> {
             heard,
             bug: None,
             is_unfinished: false,
+            is_away: false,
+            damaged: None,
             purpose: Purpose::Demand,
         }
     }
@@ -55,6 +61,14 @@ impl<'a, P: Platform> GuestHands<'a, P> {
             MemoryError::Unfinished => {
                 self.is_unfinished = true;
                 Denied::HostShort
+            }
+            MemoryError::Away => {
+                self.is_away = true;
+                Denied::HostShort
+            }
+            MemoryError::Damaged(slot) => {
+                self.damaged.get_or_insert(slot);
+                Denied::NoRam
             }
             MemoryError::Hole(_) => Denied::NoRam,
             MemoryError::Bug(place) => {
@@ -71,7 +85,10 @@ impl<'a, P: Platform> GuestHands<'a, P> {
     /// Ends an operation that can only fail by a mistake of ours, or by want of memory that it can do without.
     fn expect(&mut self, done: Result<(), MemoryError>) {
         match done {
-            Ok(()) | Err(MemoryError::HostShort | MemoryError::Unfinished) => {}
+            Ok(()) | Err(MemoryError::HostShort | MemoryError::Unfinished | MemoryError::Away) => {}
+            Err(MemoryError::Damaged(slot)) => {
+                self.damaged.get_or_insert(slot);
+            }
             Err(MemoryError::Hole(_)) => self.note_bug("pages of a device"),
             Err(MemoryError::Bug(place)) => self.note_bug(place),
         }

@@ -15,13 +15,14 @@ pub(crate) use random::Random;
 use crate::guest::Guest;
 use crate::host::Host;
 use crate::space::Space;
+use crate::stop::Stop;
 use arrayvec::ArrayVec;
 use hands::GuestHands;
 use pleat_bundle::config::GuestConfig;
 
 use pleat_devices::virtio::{BalloonSetup, DeviceSet, MemSetup, Served};
 use pleat_overcommit::ledger::Purpose;
-use pleat_types::Platform;
+use pleat_types::{Platform, SwapSlot};
 
 /// Bytes that a guest can print in one step of its console.
 const PRINTED_MAX: usize = 4096;
@@ -44,6 +45,10 @@ pub(crate) enum Work {
     More,
     /// There is, but no host frame is free for this.
     HostShort(Purpose),
+    /// There is, but a page is away.
+    Away,
+    /// The content of a page is lost.
+    Damaged(SwapSlot),
     /// A mistake of ours: where.
     Bug(&'static str),
 }
@@ -79,16 +84,19 @@ impl<P: Platform> Host<P> {
         } = guest;
         let mut hands = GuestHands::new(self, memory, disk, space, &mut printed, &mut heard);
         let served = board.serve(&mut hands);
-        let (bug, is_unfinished, purpose) = (hands.bug, hands.is_unfinished, hands.purpose);
+        let (bug, damaged, purpose) = (hands.bug, hands.damaged, hands.purpose);
+        let (is_unfinished, is_away) = (hands.is_unfinished, hands.is_away);
         guest.has_news = true;
         guest.note_statistics(self.platform.now());
         self.print(guest, &printed);
         self.hear(guest, &heard);
         match (bug, served) {
             (Some(place), _) => Work::Bug(place),
+            (None, _) if damaged.is_some() => damaged.map_or(Work::Done, Work::Damaged),
             (None, Served::Idle) => Work::Done,
             (None, Served::More) => Work::More,
             (None, Served::Stalled) if is_unfinished => Work::More,
+            (None, Served::Stalled) if is_away => Work::Away,
             (None, Served::Stalled) => Work::HostShort(purpose),
         }
     }
@@ -99,15 +107,17 @@ impl<P: Platform> Host<P> {
         let end = self.platform.now().after(self.micros(STEPS_US));
         for _ in 0..STEPS_AT_ONCE {
             // Who has ended has no memory that a device could write to; who is paused waits for a person.
-            let is_resting = guest.has_ended() || guest.is_paused || guest.bug.is_some();
+            let is_lost = guest.bug.is_some() || guest.lost.is_some();
+            let is_resting = guest.has_ended() || guest.is_paused || is_lost;
             if is_resting || !guest.board.has_device_work() || self.platform.now() >= end {
                 return;
             }
             match self.serve_once(guest) {
                 Work::More => {}
-                Work::Done | Work::HostShort(_) => return,
+                Work::Done | Work::HostShort(_) | Work::Away => return,
                 // The run loop ends it.
                 Work::Bug(place) => guest.bug = Some(place),
+                Work::Damaged(slot) => guest.lost = Some(Stop::Damaged(slot)),
             }
         }
     }

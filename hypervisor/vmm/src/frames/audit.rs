@@ -18,7 +18,7 @@ impl FramePool {
         let mut held = Holdings::default();
         self.ledger.for_each_shared(|frame, sharers| {
             held.shares += u64::from(sharers);
-            let weight = weigh(frame).wrapping_mul(u64::from(sharers));
+            let weight = weigh(frame.get()).wrapping_mul(u64::from(sharers));
             held.weight = held.weight.wrapping_add(weight);
         });
         held
@@ -54,6 +54,8 @@ impl FramePool {
         match held {
             Held::Share { frame, .. } if depth == Depth::Records => self.ledger.sharers(frame) > 0,
             Held::Share { gfn, frame } => self.is_sharer(memory, frame, Owner { guest, gfn }),
+            // The swap store says how many there are, and which.
+            Held::Slot { .. } => true,
             Held::Table(table) => self.ledger.state(table) == FrameState::Table(guest),
             Held::Page { gfn, frame, size } => {
                 self.ledger.state(frame) == FrameState::Guest(Owner { guest, gfn }, size)

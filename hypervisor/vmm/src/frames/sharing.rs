@@ -12,6 +12,13 @@ impl FramePool {
         self.note(done);
     }
 
+    /// The frame is one that equal pages have in common, and this is the share of the first.
+    pub(crate) fn share_out(&mut self, frame: OwnedFrame) -> Option<Share> {
+        let shared = self.ledger.share_out(frame);
+        self.note(shared.is_ok());
+        shared.ok()
+    }
+
     /// One more page maps this frame.
     pub(crate) fn add_share(&mut self, frame: Hfn) -> Result<Share, Error> {
         self.ledger.add_share(frame)
@@ -52,6 +59,16 @@ impl FramePool {
     /// Mappings of shared frames.
     pub(crate) const fn shares(&self) -> u64 {
         self.ledger.shares()
+    }
+
+    /// Visits the pages that were noted to share a frame.
+    pub(crate) fn for_each_sharer<M: FrameMemory>(
+        &self,
+        memory: &M,
+        frame: Hfn,
+        visit: impl FnMut(Owner),
+    ) -> Result<(), Bug> {
+        self.ledger.for_each_sharer(memory, frame, visit)
     }
 
     /// A page that was noted to share a frame; it may not any more.

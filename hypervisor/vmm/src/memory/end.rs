@@ -18,6 +18,8 @@ pub(crate) struct Inventory {
     pub(crate) disputed: u64,
     /// The sum of its mappings of shared frames.
     pub(crate) weight: u64,
+    /// The same of its references to slots.
+    pub(crate) slot_weight: u64,
 }
 
 impl<P: Platform> Host<P> {
@@ -75,12 +77,16 @@ impl<P: Platform> Host<P> {
             guest,
             purpose: Purpose::Demand,
         };
-        let (mut disputed, mut weight) = (0, 0_u64);
+        let (mut disputed, mut weight, mut slot_weight) = (0, 0_u64, 0_u64);
         let counted = stage2
             .inventory(&tables, |held| {
                 disputed += u64::from(!tables.frames.is_on_record(tables.memory, guest, held, depth));
-                if let Held::Share { frame, .. } = held {
-                    weight = weight.wrapping_add(weigh(frame));
+                match held {
+                    Held::Share { frame, .. } => weight = weight.wrapping_add(weigh(frame.get())),
+                    Held::Slot { slot, .. } => {
+                        slot_weight = slot_weight.wrapping_add(weigh(u64::from(slot.get())));
+                    }
+                    Held::Page { .. } | Held::Table(_) => {}
                 }
             })
             .map_err(|_| MemoryError::Bug("a malformed entry"))?;
@@ -88,6 +94,7 @@ impl<P: Platform> Host<P> {
             counted,
             disputed,
             weight,
+            slot_weight,
         }))
     }
 }

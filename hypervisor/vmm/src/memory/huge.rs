@@ -72,6 +72,8 @@ impl<P: Platform> Host<P> {
             Ok(()) => Fault::Unfinished,
             Err(MemoryError::HostShort) => Fault::HostShort(Purpose::Demand),
             Err(MemoryError::Unfinished) => Fault::Unfinished,
+            Err(MemoryError::Away) => Fault::Away,
+            Err(MemoryError::Damaged(slot)) => Fault::Damaged(slot),
             Err(MemoryError::Hole(_)) => Fault::Hole,
             Err(MemoryError::Bug(place)) => Fault::Bug(place),
         }

@@ -36,14 +36,11 @@ impl<P: Platform> Host<P> {
         if is_large_wanted && self.map_fresh_large(memory, gfn.large_base())? {
             return Ok(());
         }
-        let (guest, kind) = (memory.guest, fresh_kind(spot.mapping()));
+        let kind = fresh_kind(spot.mapping());
         let frame = match kind {
             // It may have given a frame back for that.
-            FaultKind::ZeroBroken => self.frames.allocate_relief(guest, gfn),
-            _ => match self.frames.allocate_page(guest, gfn) {
-                None if memory.is_below_reservation() => self.frames.allocate_pledged(guest, gfn),
-                frame => frame,
-            },
+            FaultKind::ZeroBroken => self.frames.allocate_relief(memory.guest, gfn),
+            _ => self.frame_for(memory, gfn).ok(),
         };
         let frame = frame.ok_or(MemoryError::HostShort)?;
         self.platform.memory().zero_frame(frame.first());
@@ -51,6 +48,15 @@ impl<P: Platform> Host<P> {
         self.settle_mapped(mapped)?;
         memory.count(kind);
         Ok(())
+    }
+
+    /// A frame for a page that has none; its content is old.
+    pub(crate) fn frame_for(&mut self, memory: &GuestMemory, gfn: Gfn) -> Result<OwnedFrame, MemoryError> {
+        let frame = match self.frames.allocate_page(memory.guest, gfn) {
+            None if memory.is_below_reservation() => self.frames.allocate_pledged(memory.guest, gfn),
+            frame => frame,
+        };
+        frame.ok_or(MemoryError::HostShort)
     }
 
     /// Whether 2 MiB of zeros could be mapped. They are an extra: when they leave no frame for the tables

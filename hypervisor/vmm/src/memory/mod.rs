@@ -22,7 +22,7 @@ use crate::space::Space;
 use huge::Unfinished;
 pub(crate) use kinds::{Broken, FAULT_NAMES, Fault, MemoryError};
 use kinds::{FaultKind, Need as _};
-pub(crate) use ages::Ages;
+pub(crate) use ages::{Ages, Cause};
 pub(crate) use look::Look;
 pub(crate) use swapped::Wanted;
 use pleat_bundle::config::Pages;

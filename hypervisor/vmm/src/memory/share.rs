@@ -71,6 +71,13 @@ impl<P: Platform> Host<P> {
         matches!(mapping.page, Page::Shared(frame) if self.frames.sharers(frame) > 0)
     }
 
+    /// Visits the pages that were noted to share a frame; they may not any more.
+    pub(crate) fn for_each_sharer(&mut self, frame: Hfn, visit: impl FnMut(Owner)) -> Result<(), MemoryError> {
+        self.frames
+            .for_each_sharer(self.platform.memory(), frame, visit)
+            .map_err(|_| MemoryError::Bug("the list of a frame's sharers"))
+    }
+
     /// A page that was noted to share a frame; it may not any more, but its domain is that of all.
     pub(crate) fn any_sharer(&mut self, frame: Hfn) -> Option<Owner> {
         self.frames.any_sharer(self.platform.memory(), frame)

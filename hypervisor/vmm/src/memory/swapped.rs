@@ -7,8 +7,16 @@
 use super::kinds::FaultKind;
 use super::{GuestMemory, MemoryError};
 use crate::host::Host;
+use pleat_overcommit::ledger::Key;
 use pleat_stage2::Spot;
 use pleat_types::{Access, Gfn, OwnedFrame, Platform, SwapSlot};
+
+impl GuestMemory {
+    /// A page came back that the run loop has brought.
+    pub(crate) fn count_swapped_in(&mut self) {
+        self.count(FaultKind::SwappedIn);
+    }
+}
 
 /// A page that a guest waits for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -27,8 +35,7 @@ impl<P: Platform> Host<P> {
         slot: SwapSlot,
         access: Access,
     ) -> Result<(), MemoryError> {
-        let known = self.swap.store.get(self.platform.memory(), slot);
-        let known = known.map_err(|_| MemoryError::Bug("a slot that is not there"))?;
+        let known = self.slot(slot)?;
         let gfn = spot.gfn();
         if known.references > 1 && access != Access::Write {
             memory.wanted = Some(Wanted { gfn, access });
@@ -42,10 +49,11 @@ impl<P: Platform> Host<P> {
             }
             return Err(error);
         }
+        let hfn = frame.first();
         self.map_content(memory, spot, frame)?;
-        if known.references == 1 && known.key.0 != 0 {
-            // It may be equal to others still: they find it where it was.
-            self.reindex(memory, gfn, known.key);
+        if known.key != Key(0) {
+            // Pages that are equal find it where it was.
+            self.frames.index(hfn, known.key);
         }
         memory.count(FaultKind::SwappedIn);
         Ok(())

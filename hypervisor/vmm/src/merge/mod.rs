@@ -19,6 +19,7 @@ mod join;
 mod large;
 mod look;
 mod page;
+mod rejoin;
 
 pub(crate) use look::Progress;
 

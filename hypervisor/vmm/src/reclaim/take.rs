@@ -1,6 +1,6 @@
 //! Taking pages: how much, from whom, and one page.
 
-use super::{Reclaimer, Taking};
+use super::Taking;
 use crate::guest::Guest;
 use crate::memory::{Cause, MemoryError};
 use crate::merge::Progress;

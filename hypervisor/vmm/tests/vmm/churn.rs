@@ -7,7 +7,7 @@ use crate::merging::{at, finish, page, sleep};
 use crate::merging_breaks::{assert_audits_clean, audits, reboot};
 use crate::oracle::Oracle;
 use crate::scenario::{Machine, Report, guest};
-use pleat_bundle::config::{GuestConfig, Merge, OnReboot, Pages, Step};
+use pleat_bundle::config::{GuestConfig, Merge, OnReboot, Pages, ReclaimConfig, Step};
 use pleat_vmm::Outcome;
 use proptest::collection::vec;
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_oneof, proptest};
@@ -57,6 +57,7 @@ struct Host {
     epoch_us: u32,
     split_percent: u8,
     pace: Option<u64>,
+    reclaim: ReclaimConfig,
     commands: Vec<(u64, &'static str)>,
 }
 
@@ -124,17 +125,32 @@ fn host() -> impl Strategy<Value = Host> {
     let commands = vec(command(), 0..7);
     let epoch = prop_oneof![Just(20u32), Just(100), Just(400)];
     let memory = prop_oneof![5usize..9, 9usize..24];
-    (memory, any::<bool>(), bits, epoch, 1u8..60, pace, commands).prop_map(
-        |(memory_mib, has_dirty_log, hash_bits, epoch_us, split_percent, pace, commands)| Host {
+    (memory, any::<bool>(), bits, epoch, 1u8..60, pace, (reclaim(), commands)).prop_map(
+        |(memory_mib, has_dirty_log, hash_bits, epoch_us, split_percent, pace, (reclaim, commands))| Host {
             memory_mib,
             has_dirty_log,
             hash_bits,
             epoch_us,
             split_percent,
             pace,
+            reclaim,
             commands,
         },
     )
+}
+
+/// Off, on as usual, and so that pages come and go all the time.
+fn reclaim() -> impl Strategy<Value = ReclaimConfig> {
+    let cold = prop_oneof![1 => Just(None), 3 => (1u8..4).prop_map(Some)];
+    let busy = (prop_oneof![Just(30u32), Just(200), Just(1000)], cold, 0u8..76).prop_map(
+        |(generation_us, cold_generations, compressed_percent)| ReclaimConfig {
+            is_on: true,
+            generation_us,
+            cold_generations,
+            compressed_percent,
+        },
+    );
+    prop_oneof![1 => Just(ReclaimConfig::OFF), 1 => Just(ReclaimConfig::default()), 5 => busy]
 }
 
 /// Three words of a page and one over its end.
@@ -187,6 +203,7 @@ fn run(lives: &[Life], host: &Host) -> Report {
     config.merge.epoch_us = host.epoch_us;
     config.merge.split_percent = host.split_percent;
     config.merge.pace = host.pace;
+    config.reclaim = host.reclaim;
     config.for_ms = Some(RUN_MS);
     let commands = host.commands.iter().map(|(micros, command)| at(*micros, command));
     config.script = commands

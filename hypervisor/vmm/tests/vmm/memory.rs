@@ -2,7 +2,7 @@
 
 use crate::fake::{Op, exits, hypercall};
 use crate::scenario::{Machine, guest};
-use pleat_bundle::config::{MergeConfig, Pages};
+use pleat_bundle::config::{MergeConfig, Pages, ReclaimConfig};
 use pleat_types::{Exit, hypercall as calls};
 use pleat_vmm::Outcome;
 
@@ -109,6 +109,7 @@ fn when_nobody_can_go_on_the_lowest_weight_is_stopped_with_a_reason() {
     machine.memory_bytes = 8 << 20;
     // Else their pages would be looked at first: they are equal.
     machine.config.merge = MergeConfig::OFF;
+    machine.config.reclaim = ReclaimConfig::OFF;
     let report = machine.run();
     assert_eq!(report.guest("b")["state"], "stopped");
     let reason = report.guest("b")["reason"].as_str().expect("a text").to_string();

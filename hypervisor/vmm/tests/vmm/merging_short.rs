@@ -6,7 +6,7 @@ use crate::merging::{
 };
 use crate::merging_breaks::assert_audits_clean;
 use crate::scenario::{Machine, Report};
-use pleat_bundle::config::GuestConfig;
+use pleat_bundle::config::{GuestConfig, ReclaimConfig};
 
 fn sized(name: &'static str, domain: &'static str, mib: u64, weight: u32) -> GuestConfig<'static> {
     let mut config = in_domain(name, domain);
@@ -45,6 +45,7 @@ fn breaks_without_memory(count: u64, has_dirty_log: bool) -> Report {
     ];
     let mut machine = small(guests, has_dirty_log, 25);
     machine.config.script.push(at(13_000, "stats"));
+    machine.config.reclaim = ReclaimConfig::OFF;
     machine.run()
 }
 

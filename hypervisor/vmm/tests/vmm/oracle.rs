@@ -64,14 +64,17 @@ impl Oracle {
     }
 
     /// Compares a guest's memory with it, but for these pages.
-    fn check(&self, report: &Report, eptp: u64, name: &str, bytes: u64, unsure: &[u64]) {
+    fn check(&self, report: &Report, index: usize, eptp: u64, unsure: &[u64]) {
         let memory = &report.platform.memory;
+        let (name, bytes) = (report.guests[index].name, report.guests[index].memory_bytes);
         let zeros = Box::new([0; FRAME_SIZE]);
         let pages = (FIRST..bytes).step_by(FRAME_SIZE);
         for gpa in pages.filter(|gpa| !unsure.contains(&(gpa >> 12))) {
             let mut found = [0; FRAME_SIZE];
             if let Some((at, _)) = memory.look_up(eptp, gpa) {
                 memory.read(Hpa::new(at), &mut found);
+            } else if let Some(swapped) = report.contents.get(&(index, gpa >> 12)) {
+                found = *swapped;
             }
             let wanted = self.pages.get(&(gpa >> 12)).unwrap_or(&zeros);
             if found != **wanted {
@@ -116,12 +119,12 @@ impl Report {
     /// Every byte of every guest that has not ended is what its program has made of it so far; and no two pages have
     /// a frame in common that must not.
     pub fn check_memory(&self) {
-        for (index, guest, eptp) in self.alive() {
+        for (index, _, eptp) in self.alive() {
             let program = &self.platform.programs[index];
             let steps = self.platform.progress[&(index as u16)].steps;
             let (past, future) = program.split_at(steps.min(program.len()));
             let unsure = on_its_way(future);
-            Oracle::after(past).check(self, eptp, guest.name, guest.memory_bytes, &unsure);
+            Oracle::after(past).check(self, index, eptp, &unsure);
         }
         self.check_sharing();
     }

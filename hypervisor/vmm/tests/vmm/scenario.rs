@@ -7,9 +7,10 @@ use pleat_bundle::config::{
 };
 use pleat_bundle::write::BundleWriter;
 use pleat_overcommit::ledger::{FrameRecord, Region};
-use pleat_types::{FrameMemory, Hfn, Hpa, Tsc};
+use pleat_types::{FrameMemory, Gfn, Hfn, Hpa, Tsc};
 use pleat_vmm::{BootContext, BootRegion, Hypervisor, Outcome, Storage};
 use serde_json::Value;
+use std::collections::HashMap;
 
 const BUNDLE: u64 = 4 << 20;
 pub const KERNEL_AT: u64 = 0x10_0000;
@@ -102,6 +103,8 @@ pub struct Report {
     pub guests: Vec<GuestConfig<'static>>,
     pub records: Vec<Value>,
     pub platform: FakePlatform,
+    /// What pages of guests have, those that are in no frame too, by guest and page number. No pages of zeros.
+    pub contents: HashMap<(usize, u64), [u8; 4096]>,
     pub bundle_frames: std::ops::Range<u64>,
 }
 
@@ -195,6 +198,7 @@ impl Machine {
         let storage = Box::leak(Box::new(Storage::EMPTY));
         let mut hypervisor = Hypervisor::new(platform, boot, storage).expect("starts");
         let outcome = hypervisor.run();
+        let contents = contents(&mut hypervisor, &self.config.guests);
         let platform = std::mem::replace(hypervisor.platform(), FakePlatform::new(0, vec![]));
         let text = String::from_utf8(platform.stream.clone()).expect("UTF-8");
         let records = text
@@ -207,9 +211,27 @@ impl Machine {
             guests: self.config.guests.into_iter().collect(),
             records,
             platform,
+            contents,
             bundle_frames,
         }
     }
+}
+
+/// What pages of guests have, by guest and page number.
+fn contents(
+    hypervisor: &mut Hypervisor<FakePlatform>,
+    guests: &[GuestConfig<'static>],
+) -> HashMap<(usize, u64), [u8; 4096]> {
+    let mut contents = HashMap::new();
+    for (index, guest) in guests.iter().enumerate() {
+        for gfn in 0..guest.memory_bytes / 4096 {
+            let mut page = [0; 4096];
+            if hypervisor.peek(index, Gfn::new(gfn), &mut page) && page != [0; 4096] {
+                contents.insert((index, gfn), page);
+            }
+        }
+    }
+    contents
 }
 
 impl Report {
