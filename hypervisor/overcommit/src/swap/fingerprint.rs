@@ -16,7 +16,7 @@ use pleat_types::FRAME_SIZE;
 use poly1305::universal_hash::{KeyInit, UniversalHash};
 use poly1305::{Block, Key, Poly1305};
 
-#[cfg(not(any(poly1305_backend = "soft", fuzzing)))]
+#[cfg(not(any(poly1305_backend = "soft", fuzzing, doc, doctest)))]
 compile_error!("Poly1305 must not use AVX2: build with --cfg=poly1305_backend=\"soft\"");
 
 /// The fingerprint of a page.

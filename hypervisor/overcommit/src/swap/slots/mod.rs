@@ -118,6 +118,12 @@ impl Slots {
         self.directory.add(memory, frame)
     }
 
+    /// How many frames the table took.
+    #[must_use]
+    pub fn frames(&self) -> u32 {
+        self.directory.frames()
+    }
+
     /// Visits all frames that the table took.
     pub fn for_each_frame<M: FrameMemory>(&self, memory: &M, visit: impl FnMut(Hfn)) {
         self.directory.for_each(memory, visit);

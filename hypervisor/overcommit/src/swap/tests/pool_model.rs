@@ -181,7 +181,7 @@ fn realistic_lengths_fill_frames() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(48))]
     #[test]
     fn any_sequence_agrees_with_the_model(seed in any::<u64>(), operations in collection::vec(operation(), 1..150)) {
         let mut world = World::new(seed);
