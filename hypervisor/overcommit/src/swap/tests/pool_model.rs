@@ -49,7 +49,13 @@ impl World {
     fn store(&mut self, length: usize) {
         let bytes = self.numbers.bytes(length);
         let mut donor = self.free.pop();
+        let (has_room, had_donor) = (self.pool.has_room(length), donor.is_some());
         let stored = self.pool.store(&mut self.memory, self.next, &bytes, &mut donor);
+        assert_eq!(
+            donor.is_some(),
+            had_donor && has_room,
+            "a donor is taken only without room"
+        );
         self.free.extend(donor);
         match stored {
             Ok(place) => {
