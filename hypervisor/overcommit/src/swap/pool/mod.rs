@@ -115,6 +115,12 @@ impl Pool {
         &self.counts
     }
 
+    /// Whether an object with so many bytes can be stored without a donor.
+    #[must_use]
+    pub fn has_room(&self, length: usize) -> bool {
+        self.bins.fitting(length).is_some()
+    }
+
     /// Stores the content of a slot. The donor's frame becomes one of the pool if no other has room: then nothing
     /// is left of `donor`. It must not be mapped, and nothing that is in it is needed any more.
     pub fn store<M: FrameMemory>(

@@ -71,10 +71,18 @@ impl Directory {
 
     /// Visits all frames of the tree.
     pub(super) fn for_each<M: FrameMemory>(&self, memory: &M, mut visit: impl FnMut(Hfn)) {
-        let roots = self.roots.iter().take_while(|root| **root != NONE);
-        roots.for_each(|root| visit(Hfn::new(u64::from(*root))));
+        self.roots().for_each(|root| visit(Hfn::new(u64::from(root))));
         let leaves = (0..self.leaves).filter_map(|leaf| self.leaf(memory, leaf));
         leaves.for_each(visit);
+    }
+
+    /// How many frames there are in it.
+    pub(super) fn frames(&self) -> u32 {
+        self.roots().fold(self.leaves, |frames, _| frames + 1)
+    }
+
+    fn roots(&self) -> impl Iterator<Item = u32> {
+        self.roots.iter().copied().take_while(|root| *root != NONE)
     }
 
     fn leaf<M: FrameMemory>(&self, memory: &M, leaf: u32) -> Option<Hfn> {

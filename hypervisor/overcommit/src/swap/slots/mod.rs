@@ -105,6 +105,15 @@ impl Slots {
         &self.counts
     }
 
+    /// How many slots can be allocated before a frame is needed. Who adds one while there still are some never needs two
+    /// for one page: one for its slot and one for its content.
+    #[must_use]
+    pub fn room(&self) -> u32 {
+        // Slots that were freed are as good as those that were never used.
+        let used = u32::try_from(self.counts.slots()).unwrap_or(u32::MAX);
+        self.directory.capacity().saturating_sub(used)
+    }
+
     /// Whether there is no room for one more slot. One frame may not be enough to change that: two are needed for
     /// the first slots, and now and then later.
     #[must_use]
@@ -116,6 +125,12 @@ impl Slots {
     /// frame is still the caller's then.
     pub fn add_frame<M: FrameMemory>(&mut self, memory: &mut M, frame: Hfn) -> Result<(), Error> {
         self.directory.add(memory, frame)
+    }
+
+    /// How many frames the table took.
+    #[must_use]
+    pub fn frames(&self) -> u32 {
+        self.directory.frames()
     }
 
     /// Visits all frames that the table took.

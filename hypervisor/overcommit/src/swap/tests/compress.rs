@@ -164,7 +164,11 @@ proptest! {
     }
 
     #[test]
-    fn damaged_bytes_are_a_page_or_an_error(page in any_page(), damage in collection::vec((any::<Index>(), any::<u8>()), 1..8), cut in any::<Index>()) {
+    fn damaged_bytes_are_a_page_or_an_error(
+        page in any_page(),
+        damage in collection::vec((any::<Index>(), any::<u8>()), 1..8),
+        cut in any::<Index>(),
+    ) {
         let mut compressor = Compressor::new();
         let mut out = [0; FRAME_SIZE];
         if let Content::Packed(bytes) = compressor.pack(&page) {

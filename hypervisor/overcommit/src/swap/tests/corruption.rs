@@ -77,7 +77,11 @@ fn use_pool(pool: &mut Pool, memory: &mut Memory, places: &[Place]) -> Result<()
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
     #[test]
-    fn a_flipped_bit_in_the_pool_is_found_or_in_an_object(which in any::<Index>(), is_header in any::<bool>(), bit in 0..FRAME_SIZE * 8) {
+    fn a_flipped_bit_in_the_pool_is_found_or_in_an_object(
+        which in any::<Index>(),
+        is_header in any::<bool>(),
+        bit in 0..FRAME_SIZE * 8,
+    ) {
         let mut memory = Memory::new(usize::try_from(FRAMES).unwrap());
         let (mut pool, places) = busy(&mut memory);
         let frame = which.get(&places).frame();
@@ -90,7 +94,11 @@ proptest! {
     }
 
     #[test]
-    fn whatever_is_in_a_frame_of_the_pool_nothing_panics(seed in any::<u64>(), keep in 0..3_usize, which in any::<Index>()) {
+    fn whatever_is_in_a_frame_of_the_pool_nothing_panics(
+        seed in any::<u64>(),
+        keep in 0..3_usize,
+        which in any::<Index>(),
+    ) {
         let mut memory = Memory::new(usize::try_from(FRAMES).unwrap());
         let (mut pool, places) = busy(&mut memory);
         let frame = which.get(&places).frame();
@@ -105,7 +113,11 @@ proptest! {
     }
 
     #[test]
-    fn whatever_is_in_a_frame_of_slots_nothing_panics(seed in any::<u64>(), bit in 0..FRAME_SIZE * 8, is_flip in any::<bool>()) {
+    fn whatever_is_in_a_frame_of_slots_nothing_panics(
+        seed in any::<u64>(),
+        bit in 0..FRAME_SIZE * 8,
+        is_flip in any::<bool>(),
+    ) {
         let mut memory = Memory::new(4);
         let mut slots = Slots::new();
         (0..2).for_each(|frame| slots.add_frame(&mut memory, Hfn::new(frame)).unwrap());

@@ -157,41 +157,68 @@ fn tiny_objects_fill_a_frame() {
 }
 
 #[test]
-fn compaction_empties_frames_and_tells() {
+fn compaction_empties_a_frame_and_tells() {
     let (mut pool, mut memory) = (Pool::new(), Memory::new(8));
-    let mut places = Vec::new();
-    for slot in 0..6_u32 {
-        places.push(store(&mut pool, &mut memory, slot, 2100, u64::from(slot) + 1));
+    // Three frames with 3,000 bytes and room for 1,000, and one with two objects that fit there.
+    let mut places: Vec<_> = (0..3)
+        .map(|slot| store(&mut pool, &mut memory, slot, 3000, u64::from(slot)))
+        .collect();
+    let mut gone = Vec::from([5, 6, 7].map(|slot| store(&mut pool, &mut memory, slot, 1000, 7)));
+    gone.push(store(&mut pool, &mut memory, 8, 2000, 3));
+    places.extend([3, 4].map(|slot| store(&mut pool, &mut memory, slot, 1000, 7)));
+    assert!(places[3..].iter().all(|place| place.frame() == Hfn::new(3)));
+    for place in gone {
+        assert_eq!(pool.free(&mut memory, place), Ok(None));
     }
-    assert_eq!(pool.counts().frames, 6);
-    assert_eq!(
-        pool.compact(&mut memory, no_move),
-        Ok(Step::Nothing),
-        "none fits elsewhere"
-    );
-    places.push(store(&mut pool, &mut memory, 6, 1000, 0));
-    for slot in [0, 1, 2] {
-        pool.free(&mut memory, places[slot]).unwrap();
-    }
-    places.push(store(&mut pool, &mut memory, 7, 1900, 0));
-    let before = pool.counts().frames;
     let mut moves = Vec::new();
     let step = pool.compact(&mut memory, |_, slot, from, to| {
         moves.push((slot, from, to));
         Ok(())
     });
-    if matches!(step, Ok(Step::Freed(_))) {
-        assert_eq!(pool.counts().frames, before - 1);
-    }
+    assert_eq!(step, Ok(Step::Freed(Hfn::new(3))));
+    pool.audit(&memory).unwrap();
+    let expected = PoolCounts {
+        frames: 3,
+        objects: 5,
+        bytes: 11_000,
+    };
+    assert_eq!((*pool.counts(), moves.len()), (expected, 2));
     for (slot, from, to) in moves {
         assert_eq!(places[slot as usize], from);
-        assert_eq!(pool.slot(&memory, to), Ok(slot));
         places[slot as usize] = to;
     }
-    pool.audit(&memory).unwrap();
-    for (slot, length) in [(3, 2100), (4, 2100), (5, 2100), (6, 1000), (7, 1900)] {
-        assert_there(&pool, &memory, slot, length, places[slot as usize]);
+    for (slot, place) in (0..).zip(&places) {
+        let length = if slot < 3 { 3000 } else { 1000 };
+        assert_there(&pool, &memory, slot, length, *place);
     }
+    assert_eq!(pool.compact(&mut memory, no_move), Ok(Step::Nothing));
+}
+
+#[test]
+fn what_fits_nowhere_is_left_where_it_is() {
+    let (mut pool, mut memory) = (Pool::new(), Memory::new(8));
+    for slot in 0..6 {
+        store(&mut pool, &mut memory, slot, 2100, u64::from(slot));
+    }
+    assert_eq!(pool.counts().frames, 6);
+    assert_eq!(pool.compact(&mut memory, no_move), Ok(Step::Nothing));
+    pool.audit(&memory).unwrap();
+}
+
+#[test]
+fn a_step_that_empties_no_frame_moves_what_it_can() {
+    let (mut pool, mut memory) = (Pool::new(), Memory::new(8));
+    let full = store(&mut pool, &mut memory, 0, 3000, 0);
+    let spread = [1, 2].map(|slot| store(&mut pool, &mut memory, slot, 900, 1 + u64::from(slot / 2)));
+    let half = [3, 4].map(|slot| store(&mut pool, &mut memory, slot, 900, 2));
+    assert_eq!(spread[0].frame(), full.frame());
+    assert!(half.iter().all(|place| place.frame() == spread[1].frame()));
+    // One of three fits where one was.
+    pool.free(&mut memory, spread[0]).unwrap();
+    let step = pool.compact(&mut memory, |_, _, _, _| Ok(()));
+    assert_eq!(step, Ok(Step::Moved));
+    pool.audit(&memory).unwrap();
+    assert_eq!(pool.compact(&mut memory, no_move), Ok(Step::Nothing));
 }
 
 #[test]

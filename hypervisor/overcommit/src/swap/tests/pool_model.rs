@@ -49,7 +49,13 @@ impl World {
     fn store(&mut self, length: usize) {
         let bytes = self.numbers.bytes(length);
         let mut donor = self.free.pop();
+        let (has_room, had_donor) = (self.pool.has_room(length), donor.is_some());
         let stored = self.pool.store(&mut self.memory, self.next, &bytes, &mut donor);
+        assert_eq!(
+            donor.is_some(),
+            had_donor && has_room,
+            "a donor is taken only without room"
+        );
         self.free.extend(donor);
         match stored {
             Ok(place) => {
@@ -181,7 +187,7 @@ fn realistic_lengths_fill_frames() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(48))]
     #[test]
     fn any_sequence_agrees_with_the_model(seed in any::<u64>(), operations in collection::vec(operation(), 1..150)) {
         let mut world = World::new(seed);

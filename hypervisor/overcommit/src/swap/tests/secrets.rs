@@ -1,6 +1,12 @@
-//! The fingerprint and the cipher, against published vectors and against themselves.
+//! The fingerprint and the cipher, against other implementations, published vectors and themselves.
 
 use std::vec::Vec;
+
+use poly1305::Poly1305;
+use poly1305::universal_hash::KeyInit;
+use proptest::collection;
+use proptest::prelude::{ProptestConfig, any, prop_assert_eq, proptest};
+use proptest::sample::select;
 
 use super::Numbers;
 use crate::swap::{Cipher, Fingerprint, Fingerprinter, Nonce};
@@ -10,64 +16,66 @@ fn page(seed: u64) -> [u8; FRAME_SIZE] {
     Numbers(seed).bytes(FRAME_SIZE).try_into().unwrap()
 }
 
-/// Poly1305 as it is defined, with numbers of 130 bits as two halves of 65: slow, and nothing to get wrong.
-fn defined(key: &[u8; 32], page: &[u8; FRAME_SIZE]) -> [u8; 16] {
-    let half = |bytes: &[u8]| u128::from_le_bytes(bytes.try_into().unwrap());
-    let r = half(&key[..16]) & 0x0fff_fffc_0fff_fffc_0fff_fffc_0fff_ffff;
-    let mut sum = Wide { high: 0, low: 0 };
-    for block in page.chunks_exact(16) {
-        sum = sum.plus(Wide {
-            high: 1,
-            low: half(block),
-        });
-        sum = (0..128).rev().fold(Wide { high: 0, low: 0 }, |product, bit| {
-            let doubled = product.plus(product);
-            if r >> bit & 1 == 1 {
-                doubled.plus(sum)
-            } else {
-                doubled
-            }
-        });
-    }
-    sum.low.wrapping_add(half(&key[16..])).to_le_bytes()
+/// By another implementation: words of 32 bits, or AVX2.
+fn poly1305(key: [u8; 32], page: &[u8; FRAME_SIZE]) -> Fingerprint {
+    let tag = Poly1305::new(&key.into()).compute_unpadded(page);
+    Fingerprint(tag.into())
 }
 
-/// A number below 2^130 - 5.
-#[derive(Clone, Copy)]
-struct Wide {
-    high: u128,
-    low: u128,
-}
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+    #[test]
+    fn the_fingerprint_is_poly1305(key in any::<[u8; 32]>(), seed in any::<u64>()) {
+        prop_assert_eq!(Fingerprinter::new(key).of(&page(seed)), poly1305(key, &page(seed)));
+    }
 
-impl Wide {
-    fn plus(self, other: Self) -> Self {
-        const PRIME: Wide = Wide {
-            high: 3,
-            low: u128::MAX - 4,
-        };
-        let (low, carry) = self.low.overflowing_add(other.low);
-        let high = self.high + other.high + u128::from(carry);
-        if (high, low) < (PRIME.high, PRIME.low) {
-            return Self { high, low };
+    /// Few words and few of their bits: where carries run through, and sums are next to the prime.
+    #[test]
+    fn the_fingerprint_is_poly1305_at_the_edges(
+        words in collection::vec(select(&EDGES[..]), 512),
+        key in collection::vec(select(&EDGES[..]), 4),
+        is_point_small in any::<bool>(),
+    ) {
+        let bytes = |words: &[u64]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<_>>();
+        let mut key: [u8; 32] = bytes(&key).try_into().unwrap();
+        if is_point_small {
+            key[1..16].fill(0);
         }
-        let (low, borrow) = low.overflowing_sub(PRIME.low);
-        Self {
-            high: high - PRIME.high - u128::from(borrow),
-            low,
-        }
+        let page = bytes(&words).try_into().unwrap();
+        prop_assert_eq!(Fingerprinter::new(key).of(&page), poly1305(key, &page));
     }
 }
+
+/// Words whose sums and products carry, or just do not.
+const EDGES: [u64; 9] = [
+    0,
+    1,
+    2,
+    u64::MAX,
+    u64::MAX - 1,
+    u64::MAX - 4,
+    u64::MAX - 5,
+    1 << 63,
+    0x0fff_fffc_0fff_ffff,
+];
 
 #[test]
-fn the_fingerprint_is_poly1305() {
-    for seed in 0..4 {
-        let key: [u8; 32] = Numbers(seed + 100).bytes(32).try_into().unwrap();
-        let fingerprint = Fingerprinter::new(key).of(&page(seed));
-        assert_eq!(fingerprint.0, defined(&key, &page(seed)));
+fn sums_next_to_the_prime_are_reduced() {
+    // With the point 1 the result is the sum of the blocks, each with 2^128 more. 256 times that is 64 times 2^130,
+    // and so 320. Three blocks of ones, and one with a few less, come to 2^130 and a few less.
+    let mut key = [0; 32];
+    key[0] = 1;
+    let mut page = [0; FRAME_SIZE];
+    page[..48].fill(0xff);
+    let mut is_less = Vec::new();
+    for less in 0..1000_u128 {
+        page[48..64].copy_from_slice(&(u128::MAX - less).to_le_bytes());
+        let fingerprint = Fingerprinter::new(key).of(&page);
+        assert_eq!(fingerprint, poly1305(key, &page), "{less}");
+        is_less.push(fingerprint.0[15] == 0);
     }
-    let key = [0xff; 32];
-    let ones = [0xff; FRAME_SIZE];
-    assert_eq!(Fingerprinter::new(key).of(&ones).0, defined(&key, &ones));
+    // 2^130 - 4 + 320 - less is the prime or more up to here.
+    assert_eq!(is_less.iter().position(|is_less| !is_less), Some(322));
 }
 
 #[test]

@@ -103,6 +103,9 @@ impl World {
         }
         let references: u64 = self.model.values().map(|slot| u64::from(slot.references)).sum();
         assert_eq!(self.slots.counts().references, references);
+        let room = self.frames.saturating_sub(1) * 128 - self.model.len() as u64;
+        assert_eq!(u64::from(self.slots.room()), room);
+        assert_eq!(self.slots.needs_frame(), room == 0);
     }
 }
 
