@@ -19,6 +19,7 @@ impl<P: Platform> Hypervisor<P> {
         let counts = *self.host.frames.counts();
         let host = host_stats(&counts, self.host.state, self.book.reserved(), audit);
         let merge = self.merge_stats();
+        let swap = self.swap_stats();
         let failures = &self.host.failures;
         let record = Record::begin(&mut self.host.platform, "stats").open("record", b'{');
         let record = record
@@ -27,7 +28,7 @@ impl<P: Platform> Hypervisor<P> {
         let record = record.text("outcome", outcome.name());
         let record = record.list("failures", failures.iter().map(|failure| failure.as_str()));
         let record = record.value("host", &host);
-        let record = record.value("merge", &merge).value("swap", &SwapStats::default());
+        let record = record.value("merge", &merge).value("swap", &swap);
         let mut record = record.open("guests", b'[');
         for (index, slot) in self.slots.iter().enumerate() {
             record = guest_element(record, &slot.guest, index);
@@ -70,6 +71,22 @@ impl<P: Platform> Hypervisor<P> {
     }
 }
 
+impl<P: Platform> Hypervisor<P> {
+    /// What the swap store has and has done.
+    fn swap_stats(&self) -> SwapStats {
+        let store = &self.host.swap.store;
+        let (slots, work) = (store.slots(), store.work());
+        SwapStats {
+            compressed: slots.filled + slots.packed,
+            disk: slots.disk + slots.staged,
+            stores: work.kept,
+            loads: work.had,
+            disk_loads: 0,
+            checksum_errors: work.damaged,
+        }
+    }
+}
+
 fn host_stats<'a>(
     counts: &ledger::Counts,
     state: HostState,
@@ -86,7 +103,7 @@ fn host_stats<'a>(
         frames_tables: counts.tables,
         // A frame that several guests share is in use once.
         frames_guests: counts.guests + counts.shared,
-        frames_compressed_pool: 0,
+        frames_compressed_pool: counts.swap,
         frames_bundle: counts.bundle,
         frames_reserved,
         frames_vcpus: counts.vcpus,
@@ -111,7 +128,7 @@ fn guest_element<'p, P: Platform>(record: Record<'p, P>, guest: &Guest, index: u
         shared: counters.shared,
         zero: counters.zero,
         untouched: counters.untouched,
-        compressed: 0,
+        compressed: counters.swapped,
         disk: 0,
         ballooned: counters.ballooned,
         large: counters.large,

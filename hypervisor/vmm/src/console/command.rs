@@ -30,6 +30,14 @@ pub(crate) enum Command<'t> {
     /// Show what guests are told; or tell this guest that, `None`: by what there is.
     Pressure(Option<(&'t str, Option<Level>)>),
     Devices(&'t str),
+    /// How long a guest's pages have not been used.
+    Age(&'t str),
+    /// What the swap store has.
+    Swap,
+    /// Show what reclaim does; switch it first.
+    Reclaim(Option<bool>),
+    /// Why memory was taken from a guest, and what it waits for.
+    Why(&'t str),
     Crash(Provocation),
     Quit,
 }
@@ -64,12 +72,14 @@ pub(crate) enum CommandError<'t> {
     MissingMib(&'t str),
     /// There is no such level of pressure.
     UnknownLevel,
+    /// `reclaim` does not know this.
+    UnknownSwitch,
     /// The command takes no more words.
     Surplus(&'t str),
 }
 
 /// The commands with their argument and their explanation, for `help`.
-pub(crate) const HELP: [(&str, &str, &str); 19] = [
+pub(crate) const HELP: [(&str, &str, &str); 23] = [
     ("help", "", "this list"),
     (
         "guests",
@@ -131,6 +141,18 @@ pub(crate) const HELP: [(&str, &str, &str); 19] = [
         "GUEST",
         "a guest's virtio devices: features, queues, interrupts, what they did",
     ),
+    ("age", "GUEST", "how long a guest's pages have not been used"),
+    ("swap", "", "what the swap store has, and what it has done"),
+    (
+        "reclaim",
+        "",
+        "what is taken by force, from whom, and what that costs; also: on, off",
+    ),
+    (
+        "why",
+        "GUEST",
+        "why memory was taken from a guest, and what it waits for",
+    ),
     ("crash", "HOW", "bring Pleat itself down, to see its crash record"),
     ("quit", "", "end the run: statistics, then power off"),
 ];
@@ -148,6 +170,7 @@ pub(crate) fn parse(line: &str) -> Result<Command<'_>, CommandError<'_>> {
         "merge" => Some(merge(argument, &mut words)?),
         "balloon" => Some(Command::Balloon(mib_of(name, argument, &mut words)?)),
         "mem" => Some(Command::Mem(mib_of(name, argument, &mut words)?)),
+        "reclaim" => Some(Command::Reclaim(switch_of(argument)?)),
         "pressure" => Some(Command::Pressure(level_of(argument, &mut words)?)),
         _ => None,
     };
@@ -168,6 +191,7 @@ pub(crate) fn parse(line: &str) -> Result<Command<'_>, CommandError<'_>> {
         "audit" => plain(Command::Audit),
         "pages" => plain(Command::Pages),
         "promises" => plain(Command::Promises),
+        "swap" => plain(Command::Swap),
         "quit" => plain(Command::Quit),
         "ept" => guest.map(Command::Ept),
         "kill" => guest.map(Command::Kill),
@@ -175,6 +199,8 @@ pub(crate) fn parse(line: &str) -> Result<Command<'_>, CommandError<'_>> {
         "resume" => guest.map(Command::Resume),
         "attach" => guest.map(Command::Attach),
         "devices" => guest.map(Command::Devices),
+        "age" => guest.map(Command::Age),
+        "why" => guest.map(Command::Why),
         "crash" => provocation(argument).map(Command::Crash),
         _ => Err(CommandError::Unknown(name)),
     }?;
@@ -227,6 +253,16 @@ fn level_of<'t>(
         _ => return Err(CommandError::UnknownLevel),
     };
     Ok(Some((guest, level)))
+}
+
+/// On, off, or nothing.
+fn switch_of<'t>(word: Option<&'t str>) -> Result<Option<bool>, CommandError<'t>> {
+    match word {
+        None => Ok(None),
+        Some("on") => Ok(Some(true)),
+        Some("off") => Ok(Some(false)),
+        Some(_) => Err(CommandError::UnknownSwitch),
+    }
 }
 
 /// A number of instructions in a second, with `k`, `M` or `G` behind it; or `auto`.
@@ -296,6 +332,7 @@ impl fmt::Display for CommandError<'_> {
             Self::UnknownLevel => {
                 f.write_str("`pressure` takes nothing, or a guest and none, some, full or auto")
             }
+            Self::UnknownSwitch => f.write_str("`reclaim` takes nothing, on, or off"),
             Self::Surplus(word) => write!(f, "`{word}` is one word too many"),
         }
     }

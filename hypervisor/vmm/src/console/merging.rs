@@ -205,15 +205,15 @@ impl<P: Platform> Hypervisor<P> {
         let memory = &self.slots[index].guest.memory;
         let mut at = first;
         while at < end && text.remaining_capacity() >= DIGITS {
-            let frame = match self.host.lookup(memory, at) {
-                Ok(mapping) if matches!(mapping.page, Page::Hole | Page::Device) => break,
-                Ok(mapping) => match mapping.page {
-                    Page::Unique(frame) | Page::Shared(frame) | Page::Frozen(frame) => Some(frame),
-                    _ => None,
-                },
-                Err(_) => break,
+            let hash = match self.host.lookup(memory, at).map(|mapping| mapping.page) {
+                Err(_) | Ok(Page::Hole | Page::Device) => break,
+                Ok(Page::Unique(frame) | Page::Shared(frame) | Page::Frozen(frame)) => {
+                    self.host.hash_of(frame)
+                }
+                // What is on a disk counts as zeros here.
+                Ok(Page::Swapped(slot)) => self.host.content(slot).map_or(0, content::hash),
+                Ok(Page::Zero | Page::Untouched | Page::Ballooned) => 0,
             };
-            let hash = frame.map_or(0, |frame| self.host.hash_of(frame));
             // There is room.
             let _ = write!(text, "{hash:016x}");
             at = Gfn::new(at.get() + 1);

@@ -5,6 +5,7 @@ mod cooperation;
 mod devices;
 mod editor;
 mod merging;
+mod reclaim;
 mod views;
 
 pub(crate) use editor::Editor;
@@ -116,6 +117,10 @@ impl<P: Platform> Hypervisor<P> {
             Command::Pressure(Some((name, level))) => {
                 self.with_guest(name, |hypervisor, index| hypervisor.set_pressure(index, level));
             }
+            Command::Age(name) => self.with_guest(name, Self::show_age),
+            Command::Swap => self.show_swap(),
+            Command::Reclaim(switch) => self.reclaim(switch),
+            Command::Why(name) => self.with_guest(name, Self::show_why_taken),
             Command::Devices(name) => self.with_guest(name, Self::show_devices),
             Command::Crash(how) => self.host.platform.provoke(how),
         }

@@ -78,6 +78,7 @@ impl<P: Platform> Hypervisor<P> {
             ("tables", counts.tables),
             ("processors", counts.vcpus),
             ("boot bundle", counts.bundle),
+            ("swap store", counts.swap),
             ("hypervisor", counts.image),
             ("metadata", counts.metadata + counts.lists + counts.zero),
         ];
@@ -101,9 +102,9 @@ impl<P: Platform> Hypervisor<P> {
     pub(super) fn show_audit(&mut self) {
         let counts = *self.host.frames.counts();
         self.host.say(format_args!(
-            "frames: free {} + guests {} + shared {} + tables {} + processors {} + bundle {} + hypervisor {} + metadata {} + lists {} + zero {} = {} of {}",
+            "frames: free {} + guests {} + shared {} + tables {} + processors {} + bundle {} + hypervisor {} + metadata {} + lists {} + zero {} + swap {} = {} of {}",
             counts.free, counts.guests, counts.shared, counts.tables, counts.vcpus, counts.bundle, counts.image,
-            counts.metadata, counts.lists, counts.zero, counts.sum(), counts.total
+            counts.metadata, counts.lists, counts.zero, counts.swap, counts.sum(), counts.total
         ));
         let audit = self.audit(Depth::Lists);
         self.host.say(format_args!("audit: {}", audit.text()));
@@ -130,6 +131,7 @@ impl<P: Platform> Hypervisor<P> {
             ),
             ("shared", counters.shared, counters.shared),
             ("zero", counters.zero, counters.zero),
+            ("swapped", counters.swapped, counters.swapped),
             ("untouched", counters.untouched, counters.untouched),
             ("ballooned", counters.ballooned, counters.ballooned),
         ];

@@ -12,6 +12,11 @@ use pleat_stage2::Spot;
 use pleat_types::{Access, Gfn, OwnedFrame, Platform, SwapSlot};
 
 impl GuestMemory {
+    /// Pages that came back from the swap store.
+    pub(crate) const fn swapped_in(&self) -> u64 {
+        self.faults[FaultKind::SwappedIn as usize]
+    }
+
     /// A page came back that the run loop has brought.
     pub(crate) fn count_swapped_in(&mut self) {
         self.count(FaultKind::SwappedIn);

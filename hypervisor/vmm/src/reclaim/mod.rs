@@ -11,6 +11,7 @@
 //! when its content is safe in the swap store ([`crate::swap`]); that takes no memory but the frame it leaves.
 
 mod age;
+mod compact;
 mod take;
 
 use crate::memory::Cause;
@@ -66,6 +67,8 @@ pub(crate) struct Reclaimer {
     ended: Tsc,
     /// In so many generations in a row that were hurried nothing was taken.
     futile: u32,
+    /// With so many contents the pool could not be made denser.
+    dense_at: Option<u64>,
     /// The pool was full when it had so many frames.
     full_at: Option<u64>,
     pub(crate) work: Work,
@@ -82,6 +85,7 @@ impl Reclaimer {
         batch: ArrayVec::new_const(),
         ended: Tsc(0),
         futile: 0,
+        dense_at: None,
         full_at: None,
         work: Work {
             taken: 0,

@@ -64,8 +64,10 @@ impl<P: Platform> Hypervisor<P> {
     fn reclaim_until(&mut self, start: Tsc, until: Tsc) -> Progress {
         let (mut now, mut progress) = (start, Progress::Idle);
         while self.reclaimer.is_on && now < until {
-            let is_done = self.take_some(now) == Progress::Idle && self.age_some(now) == Progress::Idle;
-            if is_done {
+            let is_idle = self.take_some(now) == Progress::Idle
+                && self.age_some(now) == Progress::Idle
+                && self.compact_some() == Progress::Idle;
+            if is_idle {
                 break;
             }
             progress = Progress::Worked;
@@ -102,7 +104,7 @@ impl<P: Platform> Hypervisor<P> {
         if self.is_store_full() {
             return false;
         }
-        let need = need(&self.situation());
+        let need = self.need();
         let cause = match need {
             Need::None => return self.begin_taking_cold(),
             Need::Ahead(_) => Cause::Ahead,
@@ -147,6 +149,11 @@ impl<P: Platform> Hypervisor<P> {
             start: self.slots[guest].guest.memory.ages().hand,
             has_wrapped: false,
         });
+    }
+
+    /// How much is to be taken by force now.
+    pub(crate) fn need(&self) -> Need {
+        need(&self.situation())
     }
 
     fn situation(&self) -> Situation {
