@@ -242,6 +242,10 @@ fn begin_reclaim<P: Platform>(reclaimer: &mut Reclaimer, host: &mut Host<P>, con
     host.random.fill(&mut key);
     let pool = host.frames.counts().total * u64::from(config.compressed_percent) / 100;
     host.swap.store.begin(key, pool);
+    if config.is_on {
+        // Once it was full it stays so by what leaves: it must not have to be filled when there is nothing left.
+        let _ = host.swap.make_ready(&mut host.frames);
+    }
 }
 
 fn begin_merging<P: Platform>(merger: &mut Merger, host: &mut Host<P>, config: &RunConfig<'_>) {
