@@ -36,6 +36,8 @@ pub struct RunConfig<'a> {
     pub merge: MergeConfig,
     /// When the host counts as short of memory.
     pub host: HostConfig,
+    /// The disk for pages that memory has no room for, if the machine has one for that: its content is lost.
+    pub disk: Option<HostDisk>,
     /// The guests.
     pub guests: ArrayVec<GuestConfig<'a>, MAX_GUESTS>,
     /// Console commands that run by themselves, in order of time.
@@ -87,6 +89,17 @@ impl Default for MergeConfig {
             hash_bits: 32,
         }
     }
+}
+
+/// Which disk the host may use for itself, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HostDisk {
+    /// A virtio block device; else the first ATA disk, by a bus master; else that by the processor.
+    Best,
+    /// The first ATA disk, by the processor alone.
+    AtaPio,
+    /// A virtio block device alone.
+    Virtio,
 }
 
 /// When the host counts as short of memory, and how it asks for some.

@@ -116,6 +116,7 @@ impl<P: Platform> Storage<P> {
             seed: None,
             merge: MergeConfig::ZERO,
             host: HostConfig::ZERO,
+            disk: None,
             guests: ArrayVec::new_const(),
             script: ArrayVec::new_const(),
         },

@@ -1,10 +1,10 @@
 //! The configuration record: what the guests file says, with the sections its images are in.
 
 use anyhow::{Result, anyhow};
-use pleat_bundle::config::{self, DeviceConfig, DiskConfig, GuestConfig, RunConfig, Step};
+use pleat_bundle::config::{self, DeviceConfig, DiskConfig, GuestConfig, HostDisk, RunConfig, Step};
 
 use super::BootOptions;
-use crate::guests::{DeviceSpec, GuestSpec, Scenario, When};
+use crate::guests::{DeviceSpec, DiskBus, GuestSpec, Scenario, When};
 
 /// The sections of a guest's images, and what the kernel among them is told.
 #[derive(Clone, Debug)]
@@ -50,6 +50,11 @@ pub fn run_config<'a>(
         seed: options.tsc_hz.map(|_| SEED),
         merge: scenario.merge,
         host: scenario.host,
+        disk: scenario
+            .machine
+            .disk
+            .filter(|_| options.has_disk)
+            .map(|disk| host_disk(disk.bus)),
         ..RunConfig::default()
     };
     let full = |what: &str| anyhow!("too many {what}");
@@ -78,6 +83,15 @@ pub fn run_config<'a>(
             .map_err(|_| full("steps"))?;
     }
     Ok(run)
+}
+
+/// What the hypervisor may use as its disk.
+const fn host_disk(bus: DiskBus) -> HostDisk {
+    match bus {
+        DiskBus::Ata => HostDisk::Best,
+        DiskBus::AtaPio => HostDisk::AtaPio,
+        DiskBus::Virtio => HostDisk::Virtio,
+    }
 }
 
 /// A guest's devices, with its disk in that section.
@@ -114,6 +128,7 @@ mod tests {
         let options = BootOptions {
             tsc_hz: Some(7),
             is_interactive: false,
+            has_disk: true,
         };
         scenario.guests[2].terms.shares = 7;
         scenario.guests[2].devices.disk = Some(guests::DiskSpec {

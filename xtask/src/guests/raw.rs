@@ -34,6 +34,9 @@ pub struct Machine {
     pub processor: Option<Spanned<String>>,
     pub slice: Option<Spanned<String>>,
     pub wall_limit: Option<Spanned<String>>,
+    pub disk: Option<Spanned<String>>,
+    pub disk_kind: Option<Spanned<String>>,
+    pub disk_check: Option<Spanned<bool>>,
 }
 
 #[derive(Default, Deserialize)]

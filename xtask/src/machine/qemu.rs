@@ -7,8 +7,9 @@ use anyhow::{Context, Result};
 use pleat_bundle::handover::{BUNDLE_BASE, QEMU_EXIT_PORT};
 
 use super::emulator::{Emulator, KeepAll};
-use super::{Kind, Media, Start};
+use super::{DISK, Kind, Media, Start};
 use crate::context::Context as Session;
+use crate::guests::DiskBus;
 use crate::tools::Tool;
 
 /// Starts QEMU in the run's directory.
@@ -47,6 +48,14 @@ pub fn start(session: &Session, kind: Kind, start: &Start<'_>) -> Result<Emulato
         }
         Media::Iso(iso) => command.arg("-cdrom").arg(iso).args(["-boot", "d"]),
     };
+    if let Some(disk) = start.spec.disk {
+        let interface = match disk.bus {
+            DiskBus::Ata | DiskBus::AtaPio => "ide",
+            DiskBus::Virtio => "virtio",
+        };
+        let drive = format!("file={DISK},format=raw,cache=unsafe,if={interface},index=0");
+        command.args(["-drive", &drive]);
+    }
     command.stdin(Stdio::null()).stderr(errors);
     Emulator::spawn(command, Box::new(KeepAll))
 }
