@@ -17,6 +17,8 @@ const COMMAND: u8 = 0x04;
 const CLASS: u8 = 0x08;
 const HEADER_TYPE: u8 = 0x0c;
 const BAR: u8 = 0x10;
+/// Base address registers of a function.
+const BARS: u8 = 6;
 
 /// Bits of the command register (PCI 3.0, 6.2.2).
 pub const ANSWERS_PORTS: u32 = 1 << 0;
@@ -84,6 +86,25 @@ impl Function {
         outl(DATA, value);
     }
 
+    /// Gives registers in memory a place where no firmware has: behind all RAM that a PC can have below 4 GiB, and in
+    /// front of its interrupt controllers.
+    pub fn place_memory(self) {
+        const WINDOW: u32 = 0xe000_0000;
+        let mut next = WINDOW;
+        let mut index = 0;
+        while index < BARS {
+            let bar = Bar::of(self.bar(index));
+            if let Bar::Memory { address: 0, .. } = bar {
+                self.set_bar(index, u32::MAX);
+                let size = size_of_bar(self.bar(index));
+                next = next.next_multiple_of(size.max(1));
+                self.set_bar(index, if size == 0 { 0 } else { next });
+                next += size;
+            }
+            index += if bar.is_wide() { 2 } else { 1 };
+        }
+    }
+
     /// A base address register as it stands.
     pub fn bar(self, index: u8) -> u32 {
         self.read(BAR + 4 * index)
@@ -106,9 +127,53 @@ impl Function {
     }
 }
 
+/// What a base address register says (PCI 3.0, 6.2.5.1).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Bar {
+    /// Ports.
+    Ports,
+    /// Memory, or nothing.
+    Memory {
+        /// The low half of its address.
+        address: u32,
+        /// The next register has the high half.
+        is_wide: bool,
+    },
+}
+
+impl Bar {
+    const fn of(value: u32) -> Self {
+        if value & 1 != 0 {
+            return Self::Ports;
+        }
+        Self::Memory {
+            address: value & !0xf,
+            is_wide: value & 0b110 == 0b100,
+        }
+    }
+
+    const fn is_wide(self) -> bool {
+        matches!(self, Self::Memory { is_wide: true, .. })
+    }
+}
+
+/// How much memory a register is for that ones were written to; 0 for a register that is not there.
+const fn size_of_bar(answer: u32) -> u32 {
+    (!(answer & !0xf)).wrapping_add(1)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::Function;
+    use super::*;
+
+    #[test]
+    fn registers_of_addresses_say_what_they_are_for() {
+        assert_eq!(Bar::of(0xc001), Bar::Ports);
+        let memory = |address, is_wide| Bar::Memory { address, is_wide };
+        assert_eq!(Bar::of(0), memory(0, false));
+        assert_eq!(Bar::of(0xe000_000c), memory(0xe000_0000, true));
+        assert_eq!([size_of_bar(0xffff_c00c), size_of_bar(0)], [0x4000, 0]);
+    }
 
     #[test]
     fn addresses_are_those_of_mechanism_1() {

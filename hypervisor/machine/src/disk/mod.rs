@@ -11,10 +11,13 @@ mod ata;
 mod bus_master;
 mod channel;
 mod task;
+mod virtio;
+mod virtio_hal;
 
 use pleat_types::{DiskFailure, DiskInfo, DiskKind, DiskRequest, Tsc};
 
 use self::ata::Ata;
+use self::virtio::VirtioDisk;
 use crate::cpu::rdtsc;
 use crate::frames::Frames;
 use crate::interrupts;
@@ -65,18 +68,28 @@ struct Disk {
 
 enum Device {
     Ata(Ata),
+    Virtio(VirtioDisk),
 }
 
 impl Disk {
     fn find(kind: Option<DiskKind>, patience: Tsc) -> Option<Self> {
-        let ata = Ata::find(kind, patience.0)?;
-        interrupts::allow_disk();
-        let info = DiskInfo {
-            blocks: ata.blocks(),
-            kind: ata.kind(),
+        let virtio = VirtioDisk::find(kind).map(Device::Virtio);
+        let device = virtio.or_else(|| Ata::find(kind, patience.0).map(Device::Ata))?;
+        let info = match &device {
+            Device::Virtio(disk) => DiskInfo {
+                blocks: disk.blocks(),
+                kind: DiskKind::Virtio,
+            },
+            Device::Ata(disk) => {
+                interrupts::allow_disk();
+                DiskInfo {
+                    blocks: disk.blocks(),
+                    kind: disk.kind(),
+                }
+            }
         };
         Some(Self {
-            device: Device::Ata(ata),
+            device,
             info,
             patience,
             deadline: None,
@@ -91,7 +104,8 @@ impl Disk {
         // A mistake in a policy must not let a device write over Pleat itself.
         frames.assert_managed(request.frames);
         match &mut self.device {
-            Device::Ata(ata) => ata.start(request)?,
+            Device::Ata(disk) => disk.start(request)?,
+            Device::Virtio(disk) => disk.start(frames, request)?,
         }
         self.deadline = Some(Tsc(rdtsc()).after(self.patience));
         Ok(())
@@ -100,7 +114,8 @@ impl Disk {
     fn poll(&mut self, frames: &Frames) -> Option<Result<(), DiskFailure>> {
         let deadline = self.deadline?;
         let result = match &mut self.device {
-            Device::Ata(ata) => ata.poll(frames),
+            Device::Ata(disk) => disk.poll(frames),
+            Device::Virtio(disk) => disk.poll(frames),
         };
         // Looked at after the device: who polls late finds what has come in time.
         if result.is_none() && Tsc(rdtsc()) < deadline {
@@ -113,7 +128,8 @@ impl Disk {
     #[cold]
     fn give_up(&mut self) -> Result<(), DiskFailure> {
         match &mut self.device {
-            Device::Ata(ata) => ata.abandon(),
+            Device::Ata(disk) => disk.abandon(),
+            Device::Virtio(disk) => disk.abandon(),
         }
         Err(DiskFailure::TimedOut)
     }
@@ -124,7 +140,9 @@ impl Disk {
         }
         let (is_due, nap) = match &self.device {
             // Its interrupt comes first, unless it is lost.
-            Device::Ata(ata) => (ata.is_due(), self.patience.0 / 64),
+            Device::Ata(disk) => (disk.is_due(), self.patience.0 / 64),
+            // It has none.
+            Device::Virtio(disk) => (disk.is_due(), self.patience.0 / 4096),
         };
         let nap = if is_due { 0 } else { nap };
         until.min(Tsc(rdtsc()).after(Tsc(nap)))
