@@ -149,7 +149,7 @@ fn sample_config() -> RunConfig<'static> {
             grace_ms: 500,
             ..HostConfig::default()
         },
-        disk: Some(HostDisk::AtaPio),
+        disk: HostDisk::AtaPio,
         guests: std::iter::once(guest).collect(),
         script: [step, repeated].into_iter().collect(),
     }

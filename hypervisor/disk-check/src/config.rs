@@ -21,9 +21,10 @@ pub fn disk_kind(machine: &mut Bare) -> Option<Option<DiskKind>> {
     machine
         .memory()
         .read(Hpa::new(bundle.get() + section.offset), record);
-    decode(record).ok()?.disk.map(|disk| match disk {
-        HostDisk::Best => None,
-        HostDisk::AtaPio => Some(DiskKind::AtaPio),
-        HostDisk::Virtio => Some(DiskKind::Virtio),
-    })
+    match decode(record).ok()?.disk {
+        HostDisk::Absent => None,
+        HostDisk::Best => Some(None),
+        HostDisk::AtaPio => Some(Some(DiskKind::AtaPio)),
+        HostDisk::Virtio => Some(Some(DiskKind::Virtio)),
+    }
 }

@@ -9,10 +9,11 @@
 mod area;
 mod config;
 mod count;
+mod failures;
 mod rounds;
 
 use pleat_machine::{Bare, Ending, power_off};
-use pleat_types::{DiskDirection, DiskFailure, DiskRequest, Hfn, Tsc};
+use pleat_types::{DiskFailure, Tsc};
 
 use self::rounds::Rounds;
 
@@ -30,13 +31,16 @@ fn main(mut machine: Bare) -> ! {
     power_off(if mistakes == 0 { Ending::Ok } else { Ending::Failed })
 }
 
+/// Seconds that a request may take, as in the hypervisor.
+const PATIENCE_S: u64 = 5;
+
 /// Checks everything; the number of mistakes, each of which is in the log.
 fn check(machine: &mut Bare) -> u64 {
     let Some(kind) = config::disk_kind(machine) else {
         log::error!("disk-check: the guests file gives the machine no disk");
         return 1;
     };
-    let patience = Tsc(machine.tsc_hz());
+    let patience = Tsc(PATIENCE_S * machine.tsc_hz());
     let Some(info) = machine.disk_open(kind, patience) else {
         log::error!("disk-check: no such disk was found");
         return 1;
@@ -46,34 +50,7 @@ fn check(machine: &mut Bare) -> u64 {
     rounds.write();
     rounds.read();
     let mistakes = rounds.report();
-    mistakes + refusals(machine, info.blocks)
-}
-
-/// What must be refused is, and changes nothing: the disk goes on working.
-fn refusals(machine: &mut Bare, blocks: u64) -> u64 {
-    let first = machine.ranges()[0].first;
-    let frames: [Hfn; 33] = core::array::from_fn(|index| Hfn::new(first.get() + index as u64));
-    let mut mistakes = 0;
-    for (first, count, expected) in [
-        (blocks, 1, DiskFailure::BeyondEnd),
-        (blocks - 1, 2, DiskFailure::BeyondEnd),
-        (u64::MAX, 32, DiskFailure::BeyondEnd),
-        (0, 0, DiskFailure::Malformed),
-        (0, 33, DiskFailure::Malformed),
-    ] {
-        let request = DiskRequest {
-            direction: DiskDirection::Write,
-            first,
-            frames: &frames[..count],
-        };
-        let said = machine.disk_start(&request);
-        log::info!(
-            "disk-check: {count} blocks at {first} of {blocks}: {}",
-            text(said)
-        );
-        mistakes += u64::from(said != Err(expected) || machine.disk_poll().is_some());
-    }
-    mistakes
+    mistakes + failures::refusals(machine, info) + failures::time_out(machine, info, patience)
 }
 
 /// What to say about the end of a request.

@@ -107,7 +107,9 @@ impl<'a> Rounds<'a> {
         for frame in &frames {
             self.machine.memory().write(frame.base(), &[0xee; FRAME_SIZE]);
         }
-        self.request(DiskDirection::Read, area, index, &frames);
+        if !self.request(DiskDirection::Read, area, index, &frames) {
+            return;
+        }
         for (offset, frame) in frames.iter().enumerate() {
             let (mut found, mut expected) = ([0; FRAME_SIZE], [0; FRAME_SIZE]);
             self.machine.memory().read_frame(*frame, &mut found);
@@ -122,8 +124,8 @@ impl<'a> Rounds<'a> {
         }
     }
 
-    /// One request, from its start to its end.
-    fn request(&mut self, direction: DiskDirection, area: usize, index: usize, frames: &[Hfn]) {
+    /// One request, from its start to its end; whether it went well.
+    fn request(&mut self, direction: DiskDirection, area: usize, index: usize, frames: &[Hfn]) -> bool {
         let request = DiskRequest {
             direction,
             first: self.areas[area].first + index as u64,
@@ -144,6 +146,7 @@ impl<'a> Rounds<'a> {
                 text(result)
             ));
         }
+        result.is_ok()
     }
 
     fn mistake(&mut self, what: core::fmt::Arguments<'_>) {

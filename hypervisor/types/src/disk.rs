@@ -96,7 +96,7 @@ pub enum DiskFailure {
     BeyondEnd,
     /// The medium: a sector cannot be read, is not found, or the device reports a fault of its own.
     BadSector,
-    /// The device does not know the command.
+    /// The device could not do it, or does not know the command, and says no more than that.
     Refused,
     /// Bytes were damaged or lost between device and memory.
     Transfer,
@@ -118,7 +118,7 @@ impl DiskFailure {
             Self::Malformed => "no block, or too many",
             Self::BeyondEnd => "beyond the end of the disk",
             Self::BadSector => "a sector is bad",
-            Self::Refused => "the disk does not know the command",
+            Self::Refused => "the disk could not do it",
             Self::Transfer => "bytes were lost on their way",
             Self::Short => "the disk ended the transfer early",
             Self::TimedOut => "no answer in time",

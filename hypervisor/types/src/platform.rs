@@ -130,7 +130,8 @@ pub trait Platform {
     /// Bytes for programs: the record stream (port 0xE9 where it exists, else COM2). Waits if it must.
     fn stream_write(&mut self, bytes: &[u8]);
     /// Takes the host's own disk in use: of this kind alone, or the best there is. Nothing touches a disk before, because
-    /// its content is lost by what follows. A request that takes longer than `patience` has failed.
+    /// its content is lost by what follows. A request that takes longer than `patience` has failed. Opening it once more
+    /// only sets that anew.
     fn disk_open(&mut self, kind: Option<DiskKind>, patience: Tsc) -> Option<DiskInfo>;
     /// The open disk, if there is one.
     fn disk_info(&self) -> Option<DiskInfo>;

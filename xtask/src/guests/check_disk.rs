@@ -2,7 +2,7 @@
 
 use toml::Spanned;
 
-use super::check::{Checked, optional};
+use super::check::{Checked, at, optional};
 use super::names::choose;
 use super::{Boot, DiskBus, HostDiskSpec, MachineKind, raw, values};
 
@@ -11,7 +11,7 @@ const MOST: u64 = 1024;
 /// The largest one in Bochs, which takes 262,143 cylinders of 256 KiB at most.
 const MOST_IN_BOCHS: u64 = 63;
 
-/// Checks `disk`, `disk_kind` and `disk_check` of a `[machine]` table on which this starts.
+/// Checks what a `[machine]` table says of the host's disk.
 pub fn host_disk(raw: &raw::Machine, kind: MachineKind, boot: Boot) -> Checked<Option<HostDiskSpec>> {
     let buses = [
         ("ata", DiskBus::Ata),
@@ -32,7 +32,13 @@ pub fn host_disk(raw: &raw::Machine, kind: MachineKind, boot: Boot) -> Checked<O
         let message = "a machine that boots from an ISO image has no disk of its own; leave `disk` out, or boot = \"rom\"";
         return Err((raw.disk.as_ref().map(Spanned::span), message.to_owned()));
     }
-    Ok(Some(HostDiskSpec { mebibytes, bus }))
+    let bad_block = raw.disk_bad_block.as_ref();
+    let bad_block = bad_block.map(|block| at(block, |number| bad_block_of(*number, mebibytes, kind)));
+    Ok(Some(HostDiskSpec {
+        mebibytes,
+        bus,
+        bad_block: bad_block.transpose()?,
+    }))
 }
 
 /// What is said of a disk that is not there.
@@ -40,6 +46,7 @@ fn needs_disk(raw: &raw::Machine) -> Checked<()> {
     let check = raw.disk_check.as_ref().filter(|check| *check.get_ref());
     for (name, span) in [
         ("disk_kind", raw.disk_kind.as_ref().map(Spanned::span)),
+        ("disk_bad_block", raw.disk_bad_block.as_ref().map(Spanned::span)),
         ("disk_check", check.map(Spanned::span)),
     ] {
         if span.is_some() {
@@ -48,6 +55,18 @@ fn needs_disk(raw: &raw::Machine) -> Checked<()> {
         }
     }
     Ok(())
+}
+
+fn bad_block_of(number: i64, mebibytes: u64, kind: MachineKind) -> Result<u64, String> {
+    const BLOCKS_A_MEBIBYTE: u64 = 256;
+    if may_be_bochs(kind) {
+        return Err("only QEMU has disks with a bad block; say `kind = \"qemu-tcg\"` too".to_owned());
+    }
+    let last = mebibytes * BLOCKS_A_MEBIBYTE - 1;
+    u64::try_from(number)
+        .ok()
+        .filter(|block| *block <= last)
+        .ok_or_else(|| format!("this disk has no block {number}; allowed: 0 to {last}"))
 }
 
 const fn may_be_bochs(kind: MachineKind) -> bool {

@@ -19,6 +19,8 @@ mod values;
 mod tests;
 #[cfg(test)]
 mod tests_cooperation;
+#[cfg(test)]
+mod tests_disk;
 
 use std::path::{Path, PathBuf};
 
@@ -84,6 +86,8 @@ pub struct HostDiskSpec {
     pub mebibytes: u64,
     /// What it is attached to.
     pub bus: DiskBus,
+    /// A block of 4 KiB that cannot be read.
+    pub bad_block: Option<u64>,
 }
 
 /// How the host's disk is attached and used.

@@ -36,6 +36,7 @@ pub struct Machine {
     pub wall_limit: Option<Spanned<String>>,
     pub disk: Option<Spanned<String>>,
     pub disk_kind: Option<Spanned<String>>,
+    pub disk_bad_block: Option<Spanned<i64>>,
     pub disk_check: Option<Spanned<bool>>,
 }
 

@@ -22,6 +22,11 @@ use crate::cpu::rdtsc;
 use crate::frames::Frames;
 use crate::interrupts;
 
+/// How long the processor sleeps at most while a request is under way, as a part of the patience: 2 to the power of minus
+/// this. Of five seconds 20 ms, longer than a seek, and 80 µs.
+const ATA_NAP: u32 = 8;
+const VIRTIO_NAP: u32 = 16;
+
 /// The place of the disk in a board.
 pub struct DiskPort(Option<Disk>);
 
@@ -31,8 +36,9 @@ impl DiskPort {
 
     /// Opens the disk, as [`pleat_types::Platform::disk_open`] says.
     pub fn open(&mut self, kind: Option<DiskKind>, patience: Tsc) -> Option<DiskInfo> {
-        if self.0.is_none() {
-            self.0 = Disk::find(kind, patience);
+        match &mut self.0 {
+            Some(disk) => disk.patience = patience,
+            None => self.0 = Disk::find(kind, patience),
         }
         self.info()
     }
@@ -140,9 +146,9 @@ impl Disk {
         }
         let (is_due, nap) = match &self.device {
             // Its interrupt comes first, unless it is lost.
-            Device::Ata(disk) => (disk.is_due(), self.patience.0 / 64),
+            Device::Ata(disk) => (disk.is_due(), self.patience.0 >> ATA_NAP),
             // It has none.
-            Device::Virtio(disk) => (disk.is_due(), self.patience.0 / 4096),
+            Device::Virtio(disk) => (disk.is_due(), self.patience.0 >> VIRTIO_NAP),
         };
         let nap = if is_due { 0 } else { nap };
         until.min(Tsc(rdtsc()).after(Tsc(nap)))

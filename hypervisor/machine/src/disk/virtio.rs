@@ -133,7 +133,8 @@ impl VirtioDisk {
         // buffers are made again for `pop_used`.
         let token = unsafe {
             let (inputs, outputs) = (&buffers.inputs, &mut buffers.outputs);
-            self.queue.add(&inputs[..buffers.inputs_len], &mut outputs[..buffers.outputs_len])
+            self.queue
+                .add(&inputs[..buffers.inputs_len], &mut outputs[..buffers.outputs_len])
         };
         let token = token.map_err(|_| DiskFailure::Busy)?;
         if self.queue.should_notify() {
@@ -270,7 +271,10 @@ mod tests {
     #[test]
     fn headers_have_a_type_and_a_sector() {
         let write = header(DiskDirection::Write, 0x12_3456_789a);
-        assert_eq!(write, [1, 0, 0, 0, 0, 0, 0, 0, 0xd0, 0xc4, 0xb3, 0xa2, 0x91, 0, 0, 0]);
+        assert_eq!(
+            write,
+            [1, 0, 0, 0, 0, 0, 0, 0, 0xd0, 0xc4, 0xb3, 0xa2, 0x91, 0, 0, 0]
+        );
         assert_eq!(header(DiskDirection::Read, 0), [0; HEADER_BYTES]);
     }
 
