@@ -132,6 +132,7 @@ mod tests {
             mebibytes: 1,
             bus: guests::DiskBus::AtaPio,
             bad_block: None,
+            pace: None,
         });
         scenario.guests[2].devices.disk = Some(guests::DiskSpec {
             image: guests::DiskImage::Debian,

@@ -1,5 +1,7 @@
 //! Checks the disk that the host has for itself.
 
+use std::ops::RangeInclusive;
+
 use toml::Spanned;
 
 use super::check::{Checked, at, optional};
@@ -32,13 +34,32 @@ pub fn host_disk(raw: &raw::Machine, kind: MachineKind, boot: Boot) -> Checked<O
         let message = "a machine that boots from an ISO image has no disk of its own; leave `disk` out, or boot = \"rom\"";
         return Err((raw.disk.as_ref().map(Spanned::span), message.to_owned()));
     }
-    let bad_block = raw.disk_bad_block.as_ref();
-    let bad_block = bad_block.map(|block| at(block, |number| bad_block_of(*number, mebibytes, kind)));
     Ok(Some(HostDiskSpec {
         mebibytes,
         bus,
-        bad_block: bad_block.transpose()?,
+        bad_block: fault(&raw.disk_bad_block, kind, "block", 0..=mebibytes * 256 - 1)?,
+        pace: fault(&raw.disk_pace, kind, "requests in a second", 1..=1_000_000)?,
     }))
+}
+
+/// A number for what goes wrong with a disk on purpose, which only QEMU can do.
+fn fault(
+    raw: &Option<Spanned<i64>>,
+    kind: MachineKind,
+    what: &str,
+    allowed: RangeInclusive<u64>,
+) -> Checked<Option<u64>> {
+    let check = |number: &i64| {
+        if may_be_bochs(kind) {
+            return Err("only QEMU has such disks; say `kind = \"qemu-tcg\"` too".to_owned());
+        }
+        let number = u64::try_from(*number)
+            .ok()
+            .filter(|number| allowed.contains(number));
+        let (first, last) = (allowed.start(), allowed.end());
+        number.ok_or_else(|| format!("this disk has no such {what}; allowed: {first} to {last}"))
+    };
+    raw.as_ref().map(|number| at(number, check)).transpose()
 }
 
 /// What is said of a disk that is not there.
@@ -47,6 +68,7 @@ fn needs_disk(raw: &raw::Machine) -> Checked<()> {
     for (name, span) in [
         ("disk_kind", raw.disk_kind.as_ref().map(Spanned::span)),
         ("disk_bad_block", raw.disk_bad_block.as_ref().map(Spanned::span)),
+        ("disk_pace", raw.disk_pace.as_ref().map(Spanned::span)),
         ("disk_check", check.map(Spanned::span)),
     ] {
         if span.is_some() {
@@ -55,18 +77,6 @@ fn needs_disk(raw: &raw::Machine) -> Checked<()> {
         }
     }
     Ok(())
-}
-
-fn bad_block_of(number: i64, mebibytes: u64, kind: MachineKind) -> Result<u64, String> {
-    const BLOCKS_A_MEBIBYTE: u64 = 256;
-    if may_be_bochs(kind) {
-        return Err("only QEMU has disks with a bad block; say `kind = \"qemu-tcg\"` too".to_owned());
-    }
-    let last = mebibytes * BLOCKS_A_MEBIBYTE - 1;
-    u64::try_from(number)
-        .ok()
-        .filter(|block| *block <= last)
-        .ok_or_else(|| format!("this disk has no block {number}; allowed: 0 to {last}"))
 }
 
 const fn may_be_bochs(kind: MachineKind) -> bool {

@@ -88,6 +88,8 @@ pub struct HostDiskSpec {
     pub bus: DiskBus,
     /// A block of 4 KiB that cannot be read.
     pub bad_block: Option<u64>,
+    /// How many requests it serves in a second; as many as it can if this is not said.
+    pub pace: Option<u64>,
 }
 
 /// How the host's disk is attached and used.

@@ -37,6 +37,7 @@ pub struct Machine {
     pub disk: Option<Spanned<String>>,
     pub disk_kind: Option<Spanned<String>>,
     pub disk_bad_block: Option<Spanned<i64>>,
+    pub disk_pace: Option<Spanned<i64>>,
     pub disk_check: Option<Spanned<bool>>,
 }
 

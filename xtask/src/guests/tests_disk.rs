@@ -19,6 +19,7 @@ fn there_is_a_disk_only_where_one_is_asked_for() {
         mebibytes: 1024,
         bus: DiskBus::Ata,
         bad_block: None,
+        pace: None,
     };
     assert_eq!(disk("disk = \"1G\""), Some(expected));
     let pio = disk("disk = \"1M\"\ndisk_kind = \"ata-pio\"").expect("a disk");
@@ -46,12 +47,20 @@ fn what_bochs_has_not_needs_qemu() {
     let bad = machine("disk = \"1G\"\ndisk_bad_block = 1");
     assert_mistake(&bad, 3, &["only QEMU"]);
     let beyond = machine("kind = \"qemu-tcg\"\ndisk = \"1M\"\ndisk_bad_block = 256");
-    assert_mistake(&beyond, 4, &["no block 256", "0 to 255"]);
+    assert_mistake(&beyond, 4, &["no such block", "0 to 255"]);
+    assert_mistake(&machine("disk = \"1G\"\ndisk_pace = 9"), 3, &["only QEMU"]);
+    let still = machine("kind = \"qemu\"\ndisk = \"1M\"\ndisk_pace = 0");
+    assert_mistake(&still, 4, &["requests in a second", "1 to 1000000"]);
 }
 
 #[test]
 fn settings_of_a_disk_need_one() {
-    for line in ["disk_kind = \"ata\"", "disk_check = true", "disk_bad_block = 1"] {
+    for line in [
+        "disk_kind = \"ata\"",
+        "disk_check = true",
+        "disk_bad_block = 1",
+        "disk_pace = 1",
+    ] {
         let name = line.split(' ').next().unwrap_or_default();
         assert_mistake(&machine(line), 2, &[name, "needs a disk"]);
     }

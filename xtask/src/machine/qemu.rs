@@ -55,7 +55,7 @@ pub fn start(session: &Session, kind: Kind, start: &Start<'_>) -> Result<Emulato
     Emulator::spawn(command, Box::new(KeepAll))
 }
 
-/// The host's disk. A bad block fails below the raw format, so that each device reports it in its own way.
+/// The host's disk. A bad block fails below the raw format, so that each device reports it in its own way; a pace makes requests last.
 fn drive(disk: HostDiskSpec) -> String {
     const SECTORS: u64 = 8;
     let interface = match disk.bus {
@@ -70,5 +70,9 @@ fn drive(disk: HostDiskSpec) -> String {
             block * SECTORS
         ),
     };
-    format!("{file},format=raw,cache=unsafe,if={interface},index=0")
+    let pace = disk.pace.map(|pace| format!(",throttling.iops-total={pace}"));
+    format!(
+        "{file},format=raw,cache=unsafe,if={interface},index=0{}",
+        pace.unwrap_or_default()
+    )
 }
