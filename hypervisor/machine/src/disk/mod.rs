@@ -72,6 +72,7 @@ struct Disk {
     deadline: Option<Tsc>,
 }
 
+#[allow(clippy::large_enum_variant)] // there is one, and no heap to put the larger part on
 enum Device {
     Ata(Ata),
     Virtio(VirtioDisk),

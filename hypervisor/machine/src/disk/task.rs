@@ -214,7 +214,7 @@ mod tests {
             (first.previous, first.current, first.device, first.command),
             (Some([0, 0x0f, 0, 0]), [16, 0xf8, 0xff, 0xff], 0xe0, 0x35)
         );
-        let whole = Task::transfer(DiskDirection::Read, Way::Pio, 0x1234_5678_9a, 32);
+        let whole = Task::transfer(DiskDirection::Read, Way::Pio, 0x12_3456_789a, 32);
         assert_eq!(
             (whole.previous, whole.current, whole.command),
             (Some([1, 0xa2, 0x91, 0]), [0, 0xd0, 0xc4, 0xb3], 0x24)
