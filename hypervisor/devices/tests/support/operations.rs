@@ -79,7 +79,7 @@ impl Guest {
         let Some(mut queue) = self.queues.remove(&(device, 0)) else {
             return;
         };
-        let (kind, place, size) = (u32::from(bytes.byte() % 12), bytes.byte(), bytes.byte());
+        let (kind, place, size) = (u32::from(bytes.byte() % 14), bytes.byte(), bytes.byte());
         // Blocks of 2 MiB for memory: few, so that what the owner asks for is sometimes enough.
         let (kind, size) = if device == 4 {
             (kind, size)
@@ -95,10 +95,11 @@ impl Guest {
         head[8..16].copy_from_slice(&place.to_le_bytes());
         head[16] = size;
         self.hands.poke(Gpa::new(BUFFERS), &head);
-        let direction = if kind == 1 {
-            Direction::FromGuest
-        } else {
-            Direction::ToGuest
+        // To discard and to write zeroes; to write, or to plug.
+        let (direction, length) = match kind {
+            11 | 13 if device == 4 => (Direction::FromGuest, self.ranges(bytes, size)),
+            1 => (Direction::FromGuest, 512 * u32::from(size)),
+            _ => (Direction::ToGuest, 512 * u32::from(size)),
         };
         let buffers = [
             (
@@ -106,7 +107,7 @@ impl Guest {
                 if device == 4 { 16 } else { 24 },
                 Direction::FromGuest,
             ),
-            (Gpa::new(BUFFERS + 0x1000), 512 * u32::from(size), direction),
+            (Gpa::new(BUFFERS + 0x1000), length, direction),
             (Gpa::new(BUFFERS + 0x100), 16, Direction::ToGuest),
         ];
         let buffers = if device == 4 {
@@ -121,6 +122,19 @@ impl Guest {
         self.notify(device, 0);
         self.serve_all(SERVES);
         self.collect(device, 0);
+    }
+
+    /// Ranges of the disk to clear: up to 18, more than a request may have; what they say, and how many bytes they take.
+    fn ranges(&mut self, bytes: &mut Bytes<'_>, shape: u8) -> u32 {
+        let count = 1 + u32::from(shape) % 18;
+        for n in 0..u64::from(count) {
+            let (first, sectors, odd) = (bytes.byte(), bytes.byte(), bytes.byte());
+            let mut raw = [first, 0, 0, 0, 0, 0, 0, 0, sectors, 0, 0, 0, odd >> 7, 0, 0, 0];
+            // Rarely something that no disk has.
+            raw[usize::from(odd >> 4 & 7) + 4] |= if odd & 0xf == 0 { odd } else { 0 };
+            self.hands.poke(Gpa::new(BUFFERS + 0x1000 + 16 * n), &raw);
+        }
+        16 * count - u32::from(shape > 0xfc)
     }
 
     /// The driver takes what was given back.

@@ -205,6 +205,7 @@ impl<P: Platform> Hypervisor<P> {
                 configured.cache_strict_percent,
             ));
         }
+        self.show_disk_bounds();
         let (reserved, all) = (self.book.reserved(), self.book.for_guests());
         self.host.say(format_args!(
             "reserved: {} of {} for guests, what reservations cost included",
@@ -214,6 +215,25 @@ impl<P: Platform> Hypervisor<P> {
         self.host.say(format_args!(
             "soft and strict are limits of what page cache may hold"
         ));
+    }
+
+    /// What guests may write to their disks, where that is less than the disk.
+    fn show_disk_bounds(&mut self) {
+        for slot in self.slots.iter() {
+            let guest = &slot.guest;
+            let bounded = guest
+                .disk
+                .as_ref()
+                .filter(|disk| disk.most() < guest.space.disk.count);
+            if let Some(disk) = bounded {
+                self.host.say(format_args!(
+                    "{:<16} has written {} to its disk, and may {}",
+                    guest.config.name,
+                    Size(disk.overlaid()),
+                    Size(disk.most())
+                ));
+            }
+        }
     }
 
     pub(super) fn show_pressure(&mut self) {

@@ -7,6 +7,7 @@ mod console;
 mod device_churn;
 mod device_shortage;
 mod disk;
+mod disk_cleared;
 mod ended_devices;
 mod equipped;
 mod events;
