@@ -17,6 +17,7 @@ mod fake_vcpu;
 mod fake_walk;
 mod huge;
 mod life;
+mod lives;
 mod loading;
 mod memory;
 mod merging;
