@@ -2,6 +2,7 @@
 
 use super::views::Size;
 use crate::guest::Guest;
+use crate::host::Host;
 use crate::run::Hypervisor;
 use core::fmt;
 use pleat_devices::virtio::Pace;
@@ -44,6 +45,43 @@ impl Guest {
     }
 }
 
+impl<P: Platform> Host<P> {
+    /// What is not in the target yet, or why it is what it is.
+    fn say_wishes(&mut self, guest: &Guest) {
+        let asks = &guest.cooperation;
+        if let Some(left) = asks.left {
+            let wish = guest.frames().saturating_sub(left);
+            self.say(format_args!(
+                "  you leave it {}, and want {} in its balloon",
+                Size(left),
+                Size(wish)
+            ));
+        }
+        if asks.spared > 0 {
+            self.say(format_args!(
+                "  {} more wait for the end of its grace",
+                Size(asks.spared)
+            ));
+        }
+    }
+
+    /// What it says that its memory costs it.
+    fn say_paging(&mut self, guest: &Guest) {
+        let Some(said) = guest.statistics() else {
+            return;
+        };
+        if let (None, None, None) = (said.swap_in, said.swap_out, said.major_faults) {
+            return;
+        }
+        let faults = said.major_faults.unwrap_or(0);
+        self.say(format_args!(
+            "  swapped in {}, out {}; {faults} faults that had to read",
+            Claim(said.swap_in),
+            Claim(said.swap_out)
+        ));
+    }
+}
+
 impl<P: Platform> Hypervisor<P> {
     pub(super) fn show_balloons(&mut self) {
         self.host.say(format_args!(
@@ -66,9 +104,11 @@ impl<P: Platform> Hypervisor<P> {
                 claim(said.map(|said| said.available)),
                 claim(said.map(|said| said.disk_caches)),
             ));
+            self.host.say_wishes(guest);
+            self.host.say_paging(guest);
         }
         self.host.say(format_args!(
-            "free, available and cache are what guests say of themselves, in MiB"
+            "free, available, cache and what is below them are what guests say of themselves, sizes in MiB"
         ));
     }
 
