@@ -10,6 +10,9 @@ use super::{RawDescriptor, config, input, output, set_config};
 
 /// Lengths of buffers, beside any.
 const LENGTHS: [u32; 12] = [0, 1, 2, 4, 8, 10, 12, 16, 24, 512, 4096, 0x1_0000];
+/// Fields of the capability for accesses (virtio 1.2, 4.1.4.9): BAR, offset and length; data.
+const ACCESS: u32 = 0xa4;
+const ACCESS_DATA: u32 = 0xb0;
 /// Calls of `serve` in a row, while there is more to do.
 const SERVES: usize = 24;
 
@@ -267,7 +270,11 @@ impl Guest {
         let device = u32::from(bytes.byte() % 7);
         let at = u32::from(bytes.byte() & 0xfc);
         let before = config(&mut self.board, device, at);
-        let value = bytes.word();
+        let value = match at {
+            // Where the capability for accesses aims: mostly at registers.
+            ACCESS..ACCESS_DATA => bytes.word() & 0x1ff,
+            _ => bytes.word(),
+        };
         if set_config(&mut self.board, device, at, value).wants_service() {
             self.serve_all(1);
         }

@@ -130,7 +130,7 @@ impl<P: Platform> Host<P> {
                 Page::Device if !disk.has_room(1) => return Ok(Written::Full),
                 Page::Device => self.overlay(memory, disk, place.gfn(), at - at % PAGE)?,
                 Page::Untouched => {
-                    self.change_disk(memory, disk, |host, memory| host.make_writable(memory, place))?
+                    self.change_disk(memory, disk, |host, memory| host.make_writable(memory, place))?;
                 }
                 _ => {}
             }

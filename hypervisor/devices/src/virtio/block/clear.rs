@@ -12,7 +12,8 @@ use crate::virtio::hands::{Hands, Unwritten};
 use crate::virtio::queue::{Chain, Direction};
 
 /// Ranges of one request.
-pub(super) const RANGES_MAX: usize = 16;
+pub(super) const RANGES_MAX: u32 = 16;
+const RANGES: usize = RANGES_MAX as usize;
 /// Sectors of one range: 1 GiB. What is longer Linux splits.
 pub(super) const SECTORS_MAX: u32 = 1 << 21;
 /// `struct virtio_blk_discard_write_zeroes`: a sector, how many, flags.
@@ -41,7 +42,7 @@ pub(super) struct Cleared {
 
 /// Ranges of the disk: where they begin, and how long they are.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Ranges(ArrayVec<(u64, u64), RANGES_MAX>);
+pub(super) struct Ranges(ArrayVec<(u64, u64), RANGES>);
 
 impl Ranges {
     /// Reads the ranges of a request. All of them are checked before the first one changes.
@@ -51,7 +52,7 @@ impl Ranges {
         how: Clearing,
         sectors: u64,
     ) -> Result<Work, Trouble> {
-        let mut raw = [0; RANGES_MAX * RANGE_BYTES];
+        let mut raw = [0; RANGES * RANGE_BYTES];
         let bytes = chain
             .bytes(Direction::FromGuest)
             .saturating_sub(HEADER_BYTES as u64);

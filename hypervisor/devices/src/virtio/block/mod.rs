@@ -279,7 +279,7 @@ impl Device for Block {
         space[WRITEBACK] = u8::from(self.is_writeback);
         for limits in [36, 48] {
             space[limits..limits + 4].copy_from_slice(&SECTORS_MAX.to_le_bytes());
-            space[limits + 4..limits + 8].copy_from_slice(&(RANGES_MAX as u32).to_le_bytes());
+            space[limits + 4..limits + 8].copy_from_slice(&RANGES_MAX.to_le_bytes());
         }
         // What is discarded is best a multiple of a page; what is zeroed may lose its frames.
         space[44] = 1 << PHYSICAL_BLOCK_EXPONENT;

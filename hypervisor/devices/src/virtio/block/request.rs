@@ -25,6 +25,7 @@ pub(super) enum Status {
 }
 
 /// What is to be done.
+#[allow(clippy::large_enum_variant)] // there is no heap, and one of them at a time
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Work {
     /// From the disk at this byte; both are multiples of 512 within its size.

@@ -106,7 +106,7 @@ fn what_is_no_register_is_memory_and_reaches_nothing() {
         (0, 0x200, 1),
         (0, 0x1_0014, 1),
         (0, u32::MAX, 1),
-        (0, u32::MAX & !3, 4),
+        (0, 0xffff_fffc, 4),
         (1, 0x14, 1),
         (2, 0x14, 1),
         (5, 0x14, 1),
