@@ -255,6 +255,8 @@ pub struct DiskConfig {
     pub image: u16,
     /// Its size in bytes, a multiple of 4,096; what is beyond the image reads as zeros.
     pub bytes: u64,
+    /// The most that the guest can have written, in bytes, a multiple of 4,096: a write beyond it is an I/O error.
+    pub written_bytes: Option<u64>,
 }
 
 /// Which of a guest's consoles a person types at.

@@ -116,6 +116,7 @@ fn sample_config() -> RunConfig<'static> {
             disk: Some(DiskConfig {
                 image: 3,
                 bytes: 1 << 30,
+                written_bytes: Some(1 << 20),
             }),
             ..DeviceConfig::default()
         },

@@ -148,7 +148,7 @@ impl Board {
             // First, as a console polls this for each character.
             (0x3f8..=0x3ff, PortSize::Byte) => u32::from(self.read_uart(port & 7)),
             (0xcf9, PortSize::Byte) => u32::from(self.reset_control),
-            (0xcf8..=0xcff, _) => self.pci.read(port, size),
+            (0xcf8..=0xcff, _) => self.read_config_space(port, size),
             (FIRST_PCI_PORT.., _) => self.read_window(port, size),
             (_, PortSize::Byte) => u32::from(self.read_byte(port, now)),
             // The ISA bus splits wider accesses into bytes at consecutive ports.

@@ -23,6 +23,7 @@ fn add(total: &mut Reached, one: Reached) {
     total.heard += one.heard;
     total.randoms += one.randoms;
     total.requests += one.requests;
+    total.cleared += one.cleared;
 }
 
 /// SplitMix64: the same guests in every run.
@@ -51,6 +52,7 @@ fn random_guests_harm_nobody() {
         total.interrupts,
         total.stalled,
         total.requests,
+        total.cleared,
         total.plugged,
     ];
     assert!(done.iter().all(|done| *done > 0), "{total:?}");

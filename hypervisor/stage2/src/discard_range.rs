@@ -1,4 +1,5 @@
-//! A range of pages that leaves a guest: free pages that it reports, memory that it unplugs.
+//! A range of pages that leaves a guest: free pages that it reports, memory that it unplugs, and what it has no use for
+//! any more of what it wrote to a disk.
 //!
 //! What the range covers as a whole goes as a whole, whatever size it has. A table goes in one store, with all that
 //! its pages had; and one that says the same everywhere when the range has passed it becomes one entry.
@@ -35,17 +36,29 @@ pub struct RangeDiscarded {
 /// A piece on its way.
 struct Piece {
     to: Absent,
+    /// What a page of a device becomes that is in the way.
+    devices: Devices,
     end: Gfn,
     work: usize,
     done: RangeDiscarded,
 }
 
+/// What is done with the pages of a device.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Devices {
+    /// They stay, or are an error where all must be memory.
+    Kept,
+    /// They change like memory.
+    Changed,
+}
+
 impl Stage2 {
     /// The next piece of a range of pages that become `to`; the caller goes on from [`RangeDiscarded::next`].
     ///
-    /// To Untouched or Ballooned, holes and devices stay what they are. To Hole or Device, all must be memory; a piece
-    /// ends before a page that is not. Whoever begins there is told, and nothing has changed then. The same holds
-    /// where a table is needed and there is none, because one end of the range is within something larger.
+    /// To Untouched or Ballooned, holes and devices stay what they are. To Device, devices stay and holes are none of
+    /// it. To Hole, all must be memory. A piece ends before a page that must not be there. Whoever begins there is told,
+    /// and nothing has changed then. The same holds where a table is needed and there is none, because one end of the
+    /// range is within something larger.
     pub fn discard_range<M: TableMemory>(
         &mut self,
         memory: &mut M,
@@ -53,9 +66,31 @@ impl Stage2 {
         count: u64,
         to: Absent,
     ) -> Result<RangeDiscarded, Error> {
+        self.next_piece(memory, first, count, (to, Devices::Kept))
+    }
+
+    /// The same, where all but holes becomes Untouched: pages of a device, too. What is written to a disk is kept over
+    /// such pages, and these are to read as zeros then.
+    pub fn blank_range<M: TableMemory>(
+        &mut self,
+        memory: &mut M,
+        first: Gfn,
+        count: u64,
+    ) -> Result<RangeDiscarded, Error> {
+        self.next_piece(memory, first, count, (Absent::Untouched, Devices::Changed))
+    }
+
+    fn next_piece<M: TableMemory>(
+        &mut self,
+        memory: &mut M,
+        first: Gfn,
+        count: u64,
+        (to, devices): (Absent, Devices),
+    ) -> Result<RangeDiscarded, Error> {
         let end = first.checked_add(count).filter(|end| end.get() <= GFN_LIMIT);
         let mut piece = Piece {
             to,
+            devices,
             end: end.ok_or(Bug::OutOfRange(first))?,
             work: 0,
             done: RangeDiscarded {
@@ -261,6 +296,8 @@ impl Piece {
     fn is_to_change(&self, page: Page, gfn: Gfn) -> Result<bool, Bug> {
         let is_memory_left = matches!(self.to, Absent::Untouched | Absent::Ballooned);
         match page {
+            Page::Device if self.devices == Devices::Changed => Ok(true),
+            Page::Device if self.to == Absent::Device => Ok(false),
             Page::Hole | Page::Device if is_memory_left => Ok(false),
             // Somebody reads the bytes of a frozen one.
             Page::Hole | Page::Device | Page::Frozen(_) => Err(Bug::WrongState(gfn)),

@@ -146,11 +146,14 @@ pub struct GuestStats<'a> {
     pub priority: u8,
     /// Frames of what it has written to its disk (they are in `unique` and `shared` too).
     pub overlay: u64,
-    /// What it says of itself, in frames; null while it says nothing.
+    /// What it says of itself, in frames (and how often it had to read what it was to use); null while it says nothing.
     pub guest_free: Option<u64>,
     pub guest_available: Option<u64>,
     pub guest_cache: Option<u64>,
     pub guest_total: Option<u64>,
+    pub guest_swap_in: Option<u64>,
+    pub guest_swap_out: Option<u64>,
+    pub guest_major_faults: Option<u64>,
     pub faults: Counters<'a>,
     pub exits: Counters<'a>,
     /// Of its pages, those that were written again before they were calm, at the last look.

@@ -15,7 +15,7 @@ use arrayvec::{ArrayString, ArrayVec};
 use core::fmt::Write;
 use pleat_bundle::config::{GuestConfig, OnReboot};
 use pleat_devices::{Board, BoardConfig};
-use pleat_types::{Exit, GuestId, Platform, Registers, Tsc, Vcpu};
+use pleat_types::{Exit, FRAME_SIZE, GuestId, Platform, Registers, Tsc, Vcpu};
 
 /// XCR0 after reset: the x87 state alone.
 const XCR0_AT_RESET: u64 = 1;
@@ -219,7 +219,9 @@ impl<P: Platform> Host<P> {
         let image = self
             .open_image(images, disk.image)
             .map_err(LoadError::DiskImage)?;
-        Ok(Some(Disk::new(image, guest.space.disk)))
+        let pages = guest.space.disk;
+        let bound = disk.written_bytes.map(|bytes| bytes / FRAME_SIZE as u64);
+        Ok(Some(Disk::new(image, pages, bound.unwrap_or(pages.count))))
     }
 
     fn new_processor(&mut self, guest: &mut Guest, entry: Entry) -> Result<P::Vcpu, LoadError> {

@@ -3,8 +3,8 @@
 //! - `footprint-return`: a Linux guest fills its page cache from a disk and drops it, and fills files in memory and
 //!   removes them. Frames that back the guest 10 s of guest time after each, against those before; the worse of the two.
 //! - `pressure-forced-reclaim`: two Linux guests with garbage-collected heaps and full page caches, on a machine with too
-//!   little memory for their garbage. What they had to reclaim in the midst of allocations (pages of direct reclaim
-//!   and stalls, from their /proc/vmstat), with the port for messages about pressure against without it: the same scenario
+//!   little memory for their garbage. What they had to reclaim in the midst of allocations (pages of direct reclaim,
+//!   from their /proc/vmstat), with the port for messages about pressure against without it: the same scenario
 //!   twice, and this is the only difference.
 //!
 //! The other rows need compression and a swap store.
@@ -92,7 +92,7 @@ fn without_messages(scenario: &Scenario) -> Scenario {
     other
 }
 
-/// Pages and stalls of direct reclaim in all guests.
+/// Pages that direct reclaim took in all guests.
 fn forced(source: &Source) -> Result<u64, String> {
     let outcome = source.as_ref().map_err(Clone::clone)?;
     let guests = &outcome.transcript.guests;
@@ -104,19 +104,18 @@ fn forced(source: &Source) -> Result<u64, String> {
 
 /// The same from what a guest printed: lines such as `vmstat: pgsteal_direct 12`.
 fn forced_in(console: &str) -> Option<u64> {
-    let figure = |line: &str| {
-        let (name, value) = line.trim_end().strip_prefix("vmstat: ")?.split_once(' ')?;
-        (name == "pgsteal_direct" || name.starts_with("allocstall_"))
-            .then(|| value.parse::<u64>().ok())
-            .flatten()
+    let pages = |line: &str| {
+        line.trim_end()
+            .strip_prefix("vmstat: pgsteal_direct ")?
+            .parse()
+            .ok()
     };
-    let figures: Vec<u64> = console.lines().filter_map(figure).collect();
-    (!figures.is_empty()).then(|| figures.iter().sum())
+    console.lines().find_map(pages)
 }
 
 fn ratio(with: Result<u64, String>, without: Result<u64, String>) -> Result<f64, String> {
     let (with, without) = (with?, without?);
-    eprintln!("xtask: reclaimed by force: {with} with messages, {without} without");
+    eprintln!("xtask: pages reclaimed by force: {with} with messages, {without} without");
     if without == 0 {
         return Err("nothing was reclaimed by force without messages either".to_owned());
     }
@@ -142,7 +141,11 @@ mod tests {
     fn forced_reclaim_is_read_from_what_guests_print() {
         let console = "x\nvmstat: pgsteal_kswapd 9\nvmstat: pgsteal_direct 30\r\nvmstat: allocstall_normal 4\n\
                        vmstat: allocstall_movable 1\nvmstat: oom_kill 7\n";
-        assert_eq!(forced_in(console), Some(35));
+        assert_eq!(
+            forced_in(console),
+            Some(30),
+            "pages, and not how often somebody waited"
+        );
         assert_eq!(
             forced_in("vmstat: pgsteal_direct many\nvmstat: oom_kill 3\n"),
             None

@@ -130,12 +130,13 @@ impl Sections<'_> {
 
     fn disk(&mut self, disk: &DiskSpec) -> Result<u16> {
         // A file is the same at every size of the disk; a file system is made for one.
-        let key = match &disk.image {
-            DiskImage::Debian => disk.clone(),
-            DiskImage::File(_) => DiskSpec {
-                bytes: 0,
-                ..disk.clone()
+        let key = DiskSpec {
+            image: disk.image.clone(),
+            bytes: match &disk.image {
+                DiskImage::Debian => disk.bytes,
+                DiskImage::File(_) => 0,
             },
+            written_bytes: None,
         };
         if let Some(index) = self.disks.get(&key) {
             return Ok(*index);

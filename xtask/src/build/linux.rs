@@ -201,6 +201,7 @@ mod tests {
         guest.devices.disk = Some(DiskSpec {
             image: DiskImage::Debian,
             bytes: 1 << 30,
+            written_bytes: None,
         });
         guest.devices.balloon = None;
         guest.devices.has_random = false;

@@ -102,6 +102,7 @@ fn devices(spec: &DeviceSpec, disk: Option<u16>) -> DeviceConfig {
         disk: disk.zip(spec.disk.as_ref()).map(|(image, disk)| DiskConfig {
             image,
             bytes: disk.bytes,
+            written_bytes: disk.written_bytes,
         }),
         typed_at: spec.typed_at,
     }
@@ -138,6 +139,7 @@ mod tests {
         scenario.guests[2].devices.disk = Some(guests::DiskSpec {
             image: guests::DiskImage::Debian,
             bytes: 1 << 20,
+            written_bytes: Some(4096),
         });
         let images = |kernel| Images {
             command_line: format!("line {kernel}"),
@@ -163,6 +165,7 @@ mod tests {
         let disk = DiskConfig {
             image: 5,
             bytes: 1 << 20,
+            written_bytes: Some(4096),
         };
         assert_eq!(
             (record.guests[2].terms.shares, record.guests[2].devices.disk),

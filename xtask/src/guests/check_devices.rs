@@ -133,13 +133,7 @@ fn max_memory(text: &str, memory: u64) -> Result<u64, String> {
 fn disk(raw: &raw::Guest, places: &Places<'_>) -> Checked<Option<DiskSpec>> {
     let image = optional(&raw.disk, |text| disk_image(text, places))?;
     let Some(image) = image else {
-        return match &raw.disk_size {
-            Some(size) => Err((
-                Some(size.span()),
-                "`disk_size` needs a disk; allowed: disk = \"debian\" or the path of an image".to_owned(),
-            )),
-            None => Ok(None),
-        };
+        return no_disk(raw);
     };
     let (least, usual) = match &image {
         DiskImage::Debian => (DEBIAN_LEAST, DEBIAN_BYTES),
@@ -151,7 +145,23 @@ fn disk(raw: &raw::Guest, places: &Places<'_>) -> Checked<Option<DiskSpec>> {
         })?,
     };
     let bytes = optional(&raw.disk_size, |text| disk_size(text, least))?.unwrap_or(usual);
-    Ok(Some(DiskSpec { image, bytes }))
+    let written_bytes = optional(&raw.disk_written, |text| disk_written(text, bytes))?;
+    Ok(Some(DiskSpec {
+        image,
+        bytes,
+        written_bytes,
+    }))
+}
+
+/// What makes no sense without a disk.
+fn no_disk(raw: &raw::Guest) -> Checked<Option<DiskSpec>> {
+    for (name, setting) in [("disk_size", &raw.disk_size), ("disk_written", &raw.disk_written)] {
+        if let Some(setting) = setting {
+            let allowed = "allowed: disk = \"debian\" or the path of an image";
+            return Err((Some(setting.span()), format!("`{name}` needs a disk; {allowed}")));
+        }
+    }
+    Ok(None)
 }
 
 fn disk_image(text: &str, places: &Places<'_>) -> Result<DiskImage, String> {
@@ -184,6 +194,17 @@ fn disk_size(text: &str, least: u64) -> Result<u64, String> {
         return Err(format!(
             "a disk cannot have {text}; allowed here: multiples of 4 KiB from \"{}\" to \"64G\"",
             values::shown_bytes(least)
+        ));
+    }
+    Ok(bytes)
+}
+
+fn disk_written(text: &str, size: u64) -> Result<u64, String> {
+    let bytes = values::bytes(text)?;
+    if !bytes.is_multiple_of(4096) || bytes > size {
+        return Err(format!(
+            "a guest cannot have written {text}; allowed here: multiples of 4 KiB up to \"{}\", the size of its disk",
+            values::shown_bytes(size)
         ));
     }
     Ok(bytes)

@@ -184,6 +184,8 @@ pub struct DiskSpec {
     pub image: DiskImage,
     /// Its size, a multiple of 4,096.
     pub bytes: u64,
+    /// The most that the guest can have written, a multiple of 4,096.
+    pub written_bytes: Option<u64>,
 }
 
 /// What a disk has at the start.

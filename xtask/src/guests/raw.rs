@@ -113,6 +113,7 @@ pub struct Guest {
     pub pressure: Option<Spanned<String>>,
     pub disk: Option<Spanned<String>>,
     pub disk_size: Option<Spanned<String>>,
+    pub disk_written: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]

@@ -148,6 +148,7 @@ fn disks_are_read_and_linux_starts_from_them() {
     let disk = DiskSpec {
         image: DiskImage::Debian,
         bytes: 1 << 30,
+        written_bytes: None,
     };
     assert_eq!(
         (debian.devices.disk, debian.initramfs),
@@ -163,6 +164,8 @@ fn disks_are_read_and_linux_starts_from_them() {
     assert!(file.bytes >= 4096 && file.bytes.is_multiple_of(4096));
     let padded = guest("disk = \"./hello.toml\"\ndisk_size = \"1M\"");
     assert_eq!(padded.devices.disk.unwrap().bytes, MIB);
+    let bounded = guest("disk = \"./hello.toml\"\ndisk_size = \"1M\"\ndisk_written = \"64K\"");
+    assert_eq!(bounded.devices.disk.unwrap().written_bytes, Some(64 << 10));
     let kept = guest("kernel = \"debian-cloud\"\ndisk = \"debian\"\ninitramfs = \"workload\"");
     assert_eq!(kept.initramfs, Initramfs::Workload);
 }
@@ -205,6 +208,11 @@ fn mistakes_about_disks_say_what_is_allowed() {
     mistake("disk = \"ubuntu\"", 5, &["`ubuntu`", "\"debian\""]);
     mistake("disk = \"./none.img\"", 5, &["there is no file"]);
     mistake("disk_size = \"1G\"", 5, &["needs a disk"]);
+    mistake("disk_written = \"1M\"", 5, &["needs a disk"]);
+    for wrong in ["1M", "1000", "many"] {
+        let lines = format!("disk = \"./hello.toml\"\ndisk_size = \"64K\"\ndisk_written = \"{wrong}\"");
+        mistake(&lines, 7, &[wrong]);
+    }
     mistake(
         "disk = \"./hello.toml\"\ndisk_size = \"1000\"",
         6,

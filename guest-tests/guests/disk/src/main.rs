@@ -1,11 +1,12 @@
-//! A disk: what was written is read again, in requests of any shape; what was not written is the base image; what
-//! cannot be is refused. Others on the same image see nothing of it.
+//! A disk: what was written is read again, in requests of any shape; what was zeroed is zeros; what was not written, or
+//! discarded, is the base image; what cannot be is refused. Others on the same image see nothing of it.
 //!
 //! The image is `scenarios/numbers.img`: its 8-byte words are the lines `0000000`, `0000001`, and so on.
 //! Parameters: `seed` (1: each guest has its own), `operations` (400), `interrupts` (`messages`, `line`, `polled`), `skew`
-//! (bytes into their pages at which the rings begin, 0), `then` (`finish`, or `reboot`: the disk is as at first after
-//! that, or the guest fails). Events: `up`, `half`, `work-ok`; `written` before a reboot. Measures: `sectors-written`,
-//! `sectors-compared`, `interrupts`.
+//! (bytes into their pages at which the rings begin, 0), `room` (pages that the guest may have written; usual: as many as
+//! it likes, and fails if it cannot), `then` (`finish`, or `reboot`: the disk is as at first after
+//! that, or the guest fails). Events: `up`, `half`, `full`, `work-ok`; `written` before a reboot. Measures: `sectors-written`,
+//! `sectors-cleared`, `sectors-compared`, `interrupts`.
 #![no_std]
 #![no_main]
 #![forbid(unsafe_code)]
@@ -15,12 +16,12 @@ mod model;
 use pleat_guest::memory::{self, Page};
 use pleat_guest::parameters::Parameters;
 use pleat_guest::random::Random;
-use pleat_guest::virtio::block::{self, Answer, Block, ERROR, Kind, OK, SECTOR, UNSUPPORTED};
+use pleat_guest::virtio::block::{self, Answer, Block, ERROR, Kind, OK, RANGE_BYTES, SECTOR, UNSUPPORTED};
 use pleat_guest::virtio::{Interrupts, Piece};
 use pleat_guest::window::Window;
 use pleat_guest::{apic, check, cpu, hypercall, interrupts, println};
 
-use model::Model;
+use model::{Model, PAGE_SECTORS};
 
 pleat_guest::main!(run);
 
@@ -38,6 +39,7 @@ struct Work {
     random: Random,
     interrupts: Interrupts,
     written: u64,
+    cleared: u64,
     compared: u64,
 }
 
@@ -74,12 +76,17 @@ impl Work {
         if kind == Kind::WRITE {
             self.model.fill(Window::Memory(at), first, count);
         }
+        (at, self.send(kind, first, at, count as u64 * SECTOR))
+    }
+
+    /// A request with these bytes of data, cut somehow.
+    fn send(&mut self, kind: Kind, first: u64, at: u64, bytes: u64) -> Answer {
         let mut pieces = [Piece::NONE; block::PIECES_MAX];
-        let len = self.pieces(at, count as u64 * SECTOR, kind, &mut pieces);
+        let len = self.pieces(at, bytes, kind, &mut pieces);
         if self.interrupts != Interrupts::Polled {
-            return (at, self.sleep_through(kind, first, &pieces[..len]));
+            return self.sleep_through(kind, first, &pieces[..len]);
         }
-        (at, self.disk.request(kind, first, &pieces[..len]))
+        self.disk.request(kind, first, &pieces[..len])
     }
 
     /// Interrupts of the disk so far.
@@ -139,6 +146,26 @@ impl Work {
         self.written += count as u64;
     }
 
+    /// Clears up to three ranges by one request.
+    fn clear(&mut self, kind: Kind) {
+        let at = self.buffer[0].address() + self.random.below(4096) as u64;
+        let ranges = 1 + self.random.below(3) as u64;
+        for n in 0..ranges {
+            let (first, count) = self.range();
+            let place = Window::Memory(at + n * RANGE_BYTES);
+            Block::put_range(place, first, u32::try_from(count).unwrap_or(0), 0);
+            if kind == Kind::DISCARD {
+                self.model.discard(first, count);
+            } else {
+                self.model.zero(first, count);
+            }
+            self.cleared += count as u64;
+        }
+        let answer = self.send(kind, 0, at, ranges * RANGE_BYTES);
+        check!(answer.status == OK, "status {} of {kind:?}", answer.status);
+        check!(answer.bytes == 1, "{kind:?} has written {} bytes", answer.bytes);
+    }
+
     fn range(&mut self) -> (u64, usize) {
         let most = [1, 8, 20, SECTORS_MAX][self.random.below(4)];
         let count = 1 + self.random.below(most);
@@ -148,8 +175,10 @@ impl Work {
 
     fn operation(&mut self) {
         let (first, count) = self.range();
-        match self.random.below(8) {
+        match self.random.below(10) {
             0..3 => self.write(first, count),
+            8 => self.clear(Kind::DISCARD),
+            9 => self.clear(Kind::WRITE_ZEROES),
             3 => {
                 let answer = self.disk.request(Kind::FLUSH, 0, &[]);
                 check!(answer.status == OK, "status {} of a flush", answer.status);
@@ -187,6 +216,7 @@ impl Work {
                 );
             }
         }
+        self.impossible_ranges(sectors);
         for kind in [0x40, 0x1000, u32::MAX - 1] {
             let at = self.buffer[0].address();
             let answer = self.disk.request(Kind(kind), 0, &[Piece::write(at, 512)]);
@@ -201,6 +231,60 @@ impl Work {
             .request(Kind::GET_ID, 0, &[Piece::write(self.buffer[0].address(), 20)]);
         check!(answer.status == OK, "status {} of the name", answer.status);
         self.read_all("after what cannot be");
+    }
+
+    /// Ranges that cannot be cleared: beyond the end, of no known flags. Nor are others of the same request.
+    fn impossible_ranges(&mut self, sectors: u64) {
+        let at = self.buffer[0].address();
+        Block::put_range(Window::Memory(at), 0, 8, 0);
+        for kind in [Kind::DISCARD, Kind::WRITE_ZEROES] {
+            for (first, count, flags, status) in [
+                (sectors, 1, 0, ERROR),
+                (sectors - 3, 4, 0, ERROR),
+                (u64::MAX, 1, 0, ERROR),
+                (1 << 55, u32::MAX, 0, ERROR),
+                (0, 8, 2, UNSUPPORTED),
+            ] {
+                Block::put_range(Window::Memory(at + RANGE_BYTES), first, count, flags);
+                let answer = self.send(kind, 0, at, 2 * RANGE_BYTES);
+                check!(
+                    answer.status == status,
+                    "{kind:?} of {count} sectors from {first}, flags {flags}: status {}",
+                    answer.status
+                );
+            }
+            let answer = self.send(kind, 0, at, RANGE_BYTES - 1);
+            check!(
+                answer.status == ERROR,
+                "a part of a range: status {}",
+                answer.status
+            );
+        }
+    }
+
+    /// Nothing is written any more; then as many pages can be as the guest may have, and again when one is given up.
+    fn fill(&mut self, room: u64) {
+        let at = self.buffer[0].address();
+        for (count, page) in [(self.model.sectors(), 0), (PAGE_SECTORS, 1)] {
+            let first = page * PAGE_SECTORS as u64;
+            Block::put_range(Window::Memory(at), first, u32::try_from(count).unwrap_or(0), 0);
+            self.model.discard(first, count);
+            let answer = self.send(Kind::DISCARD, 0, at, RANGE_BYTES);
+            check!(answer.status == OK, "status {} of a discard", answer.status);
+            let pages = if page == 0 { 0..room } else { room..room + 1 };
+            for page in pages.clone() {
+                self.write(page * PAGE_SECTORS as u64, PAGE_SECTORS);
+            }
+            let beyond = (pages.end + 1) * PAGE_SECTORS as u64;
+            let answer = self.disk.request(Kind::WRITE, beyond, &[Piece::read(at, 512)]);
+            check!(
+                answer.status == ERROR,
+                "status {} of a page too many",
+                answer.status
+            );
+        }
+        self.read_all("when the disk is full");
+        hypercall::event("full");
     }
 }
 
@@ -229,6 +313,7 @@ fn start(parameters: Parameters<'_>) -> Work {
         random: Random::new(seed),
         interrupts,
         written: 0,
+        cleared: 0,
         compared: 0,
     }
 }
@@ -247,6 +332,9 @@ fn run(parameters: Parameters<'static>) {
     }
     work.impossible();
     work.read_all("at the end");
+    if parameters.text("room").is_some() {
+        work.fill(parameters.number("room", 0));
+    }
     if parameters.text("then") == Some("reboot") {
         hypercall::event("written");
         cpu::port_out_u8(RESET_CONTROL, 6);
@@ -254,6 +342,7 @@ fn run(parameters: Parameters<'static>) {
     }
     println!("{} sectors written, {} compared", work.written, work.compared);
     hypercall::measure("sectors-written", work.written);
+    hypercall::measure("sectors-cleared", work.cleared);
     hypercall::measure("sectors-compared", work.compared);
     hypercall::measure("interrupts", u64::from(work.interrupts()));
     hypercall::event("work-ok");

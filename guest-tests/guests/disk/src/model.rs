@@ -8,6 +8,11 @@ use pleat_guest::table::Table;
 use pleat_guest::virtio::block::SECTOR;
 use pleat_guest::window::Window;
 
+/// Sectors of a page: what the device keeps no less of.
+pub(crate) const PAGE_SECTORS: usize = 8;
+/// A version of zeros, as each eighth is.
+const ZEROS: u64 = 8;
+
 /// Words of a sector.
 const WORDS: u64 = SECTOR / 8;
 /// Words of the base image: `seq -f %07g 0 2367`, 37 sectors. Behind it the disk is zeros.
@@ -65,6 +70,20 @@ impl Model {
             self.versions.set(sector, self.next);
         }
         self.next += 1;
+    }
+
+    /// Sectors become zeros.
+    pub(crate) fn zero(&mut self, first: u64, count: usize) {
+        let first = usize::try_from(first).unwrap_or(usize::MAX);
+        (first..first + count).for_each(|sector| self.versions.set(sector, ZEROS));
+    }
+
+    /// Sectors are discarded: whole pages of them are the image again. The device promises that to nobody, but it is
+    /// what it does.
+    pub(crate) fn discard(&mut self, first: u64, count: usize) {
+        let first = usize::try_from(first).unwrap_or(usize::MAX);
+        let end = (first + count) / PAGE_SECTORS * PAGE_SECTORS;
+        (first.next_multiple_of(PAGE_SECTORS)..end).for_each(|sector| self.versions.set(sector, 0));
     }
 
     pub(crate) fn fill(&self, buffer: Window, first: u64, count: usize) {

@@ -10,6 +10,10 @@ pub const ID: u16 = 2;
 pub const SECTOR: u64 = 512;
 /// Feature: there is a request to flush.
 pub const FLUSH: u64 = 1 << 9;
+/// Features: ranges can be discarded, and zeroed.
+pub const CLEARING: u64 = 1 << 13 | 1 << 14;
+/// Bytes of a range in a request to clear some.
+pub const RANGE_BYTES: u64 = 16;
 /// Pages of memory that the driver takes: a queue, and one for headers and the status.
 pub const PAGES: usize = queue::PAGES + 1;
 /// Bytes of a request's header.
@@ -33,6 +37,10 @@ impl Kind {
     pub const FLUSH: Self = Self(4);
     /// The device's name.
     pub const GET_ID: Self = Self(8);
+    /// Sectors whose bytes are of no use any more.
+    pub const DISCARD: Self = Self(11);
+    /// Sectors that are to be zeros.
+    pub const WRITE_ZEROES: Self = Self(13);
 }
 
 /// Status: done.
@@ -66,7 +74,7 @@ impl Block {
     #[must_use]
     pub fn start(interrupts: Interrupts, place: u64, skew: u64) -> Option<Self> {
         let mut transport = Transport::find(ID, interrupts)?;
-        transport.negotiate(FLUSH);
+        transport.negotiate(FLUSH | CLEARING);
         let queue = transport.queue(0, place + skew);
         transport.start();
         Some(Self {
@@ -80,6 +88,13 @@ impl Block {
     #[must_use]
     pub fn sectors(&self) -> u64 {
         self.transport.config().load_u64(0)
+    }
+
+    /// Writes a range of a request to clear some, with these flags.
+    pub fn put_range(place: Window, first: u64, sectors: u32, flags: u32) {
+        place.store_u64(0, first);
+        place.store_u32(8, sectors);
+        place.store_u32(12, flags);
     }
 
     /// The header and the status byte of a request, as pieces; the header is written.

@@ -16,6 +16,11 @@ impl Board {
             self.unknown_ports += u64::from(size.bytes());
             return size.mask();
         };
+        self.read_registers(place, offset, size)
+    }
+
+    /// A read of a virtio device's registers.
+    fn read_registers(&mut self, place: usize, offset: u16, size: PortSize) -> u32 {
         let Some(endpoint) = self.virtio.endpoint_mut(place) else {
             return size.mask();
         };
@@ -34,6 +39,12 @@ impl Board {
             self.unknown_ports += u64::from(size.bytes());
             return PortEffect::None;
         };
+        self.write_registers(place, offset, size, value)
+    }
+
+    /// A write of a virtio device's registers.
+    #[inline(always)] // every notification comes this way
+    fn write_registers(&mut self, place: usize, offset: u16, size: PortSize, value: u32) -> PortEffect {
         let Some(endpoint) = self.virtio.endpoint_mut(place) else {
             return PortEffect::None;
         };
@@ -60,9 +71,23 @@ impl Board {
         }
     }
 
+    /// IN from configuration space.
+    pub(super) fn read_config_space(&mut self, port: u16, size: PortSize) -> u32 {
+        if let Some((place, offset, bytes)) = self.pci.accessed(port) {
+            let value = self.read_registers(place, offset, bytes);
+            self.pci.set_accessed(place, value);
+        }
+        self.pci.read(port, size)
+    }
+
     /// OUT to configuration space.
     pub(super) fn write_config_space(&mut self, port: u16, size: PortSize, value: u32) -> PortEffect {
-        match self.pci.write(port, size, value) {
+        let written = self.pci.write(port, size, value);
+        if let Some((place, offset, bytes)) = self.pci.accessed(port) {
+            let value = self.pci.access_data(place) & bytes.mask();
+            return self.write_registers(place, offset, bytes, value);
+        }
+        match written {
             Some(place) => {
                 self.settle(place);
                 self.kick(place)

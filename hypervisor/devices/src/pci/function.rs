@@ -1,8 +1,9 @@
 //! The configuration spaces of what is on the bus (PCI 3.0, chapter 6), dword by dword.
 
-use pleat_types::Gpa;
+use pleat_types::{Gpa, PortSize};
 
 use super::MSIX_PAGE;
+use super::access::Access;
 
 /// BAR 0, ports, and BAR 1, memory.
 pub(super) const IO_BYTES: u16 = 0x200;
@@ -74,6 +75,7 @@ pub(crate) struct VirtioFunction {
     line: u8,
     /// The device asks for INTx#.
     wants_intx: bool,
+    access: Access,
 }
 
 impl VirtioFunction {
@@ -90,6 +92,7 @@ impl VirtioFunction {
             msix: 0,
             line: identity.irq,
             wants_intx: false,
+            access: Access::NONE,
         }
     }
 
@@ -130,6 +133,16 @@ impl VirtioFunction {
         (self.command & COMMAND_IO != 0).then_some(base)
     }
 
+    /// The registers that its capability for accesses names now.
+    pub(super) fn accessed(&self) -> Option<(u16, PortSize)> {
+        self.access.target(IO_BYTES)
+    }
+
+    /// What was read there.
+    pub(super) const fn set_accessed(&mut self, value: u32) {
+        self.access.data = value;
+    }
+
     const fn status(&self) -> u16 {
         STATUS_CAPABILITIES | if self.wants_intx { STATUS_INTX } else { 0 }
     }
@@ -152,17 +165,18 @@ impl VirtioFunction {
         }
     }
 
-    /// MSI-X, then where in BAR 0 each group of registers is (4.1.4).
+    /// MSI-X, then where in BAR 0 each group of registers is, and the way to them without BAR 0 (4.1.4).
     fn capability(&self, dword: u8) -> u32 {
         let (from, structure) = match dword {
             16 => return u32::from(self.msix | 7) << 16 | next(COMMON_CAPABILITY) | 0x11,
             // The table and the pending bits are in BAR 1.
             17 => return 1,
             18 => return 0x80 | 1,
+            ACCESS_CAPABILITY.. => return self.access.dword(dword - ACCESS_CAPABILITY),
             COMMON_CAPABILITY..ISR_CAPABILITY => (COMMON_CAPABILITY, Structure::COMMON),
             ISR_CAPABILITY..DEVICE_CAPABILITY => (ISR_CAPABILITY, Structure::ISR),
             DEVICE_CAPABILITY..NOTIFY_CAPABILITY => (DEVICE_CAPABILITY, Structure::DEVICE),
-            NOTIFY_CAPABILITY.. => (NOTIFY_CAPABILITY, Structure::NOTIFY),
+            NOTIFY_CAPABILITY..ACCESS_CAPABILITY => (NOTIFY_CAPABILITY, Structure::NOTIFY),
             _ => return 0,
         };
         let Structure {
@@ -176,7 +190,7 @@ impl VirtioFunction {
             0 => kind << 24 | length << 16 | next(link) | 0x09,
             2 => at,
             3 => bytes,
-            // Only the last one is longer: 4 ports for each queue.
+            // Only this one is longer: 4 ports for each queue.
             4 if kind == Structure::NOTIFY.kind => 4,
             _ => 0,
         }
@@ -187,6 +201,7 @@ impl VirtioFunction {
         match dword {
             1 => self.command = (new & 0xffff) as u16 & COMMAND_BITS,
             // The bits above the size stay, by which software finds it. A PC has 16 bits of ports.
+            ACCESS_CAPABILITY.. => self.access.write(dword - ACCESS_CAPABILITY, new),
             4 => self.bars[0] = new & 0xffff & !(u32::from(IO_BYTES) - 1),
             5 => self.bars[1] = new & !(TABLE_BYTES - 1),
             15 => self.line = (new & 0xff) as u8,
@@ -202,6 +217,9 @@ const COMMON_CAPABILITY: u8 = 20;
 const ISR_CAPABILITY: u8 = 24;
 const DEVICE_CAPABILITY: u8 = 28;
 const NOTIFY_CAPABILITY: u8 = 32;
+const ACCESS_CAPABILITY: u8 = 40;
+/// What its last field stands for.
+pub(super) const ACCESS_DATA: u8 = ACCESS_CAPABILITY + 4;
 
 /// The link to the next capability, in its place.
 const fn next(dword: u8) -> u32 {
@@ -240,6 +258,6 @@ impl Structure {
         kind: 2,
         at: 0x100,
         bytes: 0x100,
-        link: 0,
+        link: ACCESS_CAPABILITY,
     };
 }

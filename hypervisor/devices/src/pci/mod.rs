@@ -3,12 +3,13 @@
 //! Bus 0 holds the host bridge that Linux's `pci_sanity_check` looks for as device 0, and behind it a fixed place
 //! for each kind of virtio device, all of them function 0. A place without a device reads ones.
 
+mod access;
 mod function;
 
 use pleat_types::{Gpa, PortSize};
 
 pub(crate) use function::Identity;
-use function::{Bridge, IO_BYTES, VirtioFunction};
+use function::{ACCESS_DATA, Bridge, IO_BYTES, VirtioFunction};
 
 /// Places for virtio devices: devices 1 to 5.
 pub(crate) const VIRTIO_PLACES: usize = 5;
@@ -81,6 +82,31 @@ impl PciBus {
             device => Target::Virtio(device - 1),
         };
         is_on_bus_0.then_some((target, dword))
+    }
+
+    /// The place and the registers of the virtio device that an access to this port is for, by way of its capability for
+    /// that: where it is one to the capability's data.
+    pub(crate) fn accessed(&self, port: u16) -> Option<(usize, u16, PortSize)> {
+        match self.target()? {
+            (Target::Virtio(place), ACCESS_DATA) if port >= 0xcfc => {
+                let (offset, size) = self.function(place)?.accessed()?;
+                Some((place, offset, size))
+            }
+            _ => None,
+        }
+    }
+
+    /// What was read there.
+    pub(crate) fn set_accessed(&mut self, place: usize, value: u32) {
+        if let Some(function) = self.function_mut(place) {
+            function.set_accessed(value);
+        }
+    }
+
+    /// What was written to be written there.
+    pub(crate) fn access_data(&self, place: usize) -> u32 {
+        self.function(place)
+            .map_or(0, |function| function.dword(ACCESS_DATA))
     }
 
     fn dword(&self) -> u32 {

@@ -11,6 +11,15 @@ pub enum Denied {
     HostShort,
 }
 
+/// Why the disk does not take bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unwritten {
+    /// The guest has written as many pages of it as it may.
+    Full,
+    /// No host frame is free for it. The same may succeed later.
+    HostShort,
+}
+
 /// What a range of pages that can be plugged is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Plugged {
@@ -76,8 +85,19 @@ pub trait Hands {
     /// Writes to the disk, `at` and the length being multiples of 512, within its size.
     ///
     /// # Errors
-    /// [`Denied::HostShort`].
-    fn write_disk(&mut self, at: u64, bytes: &[u8]) -> Result<(), Denied>;
+    /// Both; a part may have been written.
+    fn write_disk(&mut self, at: u64, bytes: &[u8]) -> Result<(), Unwritten>;
+
+    /// The guest does not care any more for these bytes of the disk, at most 2 MiB, `at` and the length being multiples
+    /// of 512, within its size. Whole pages of them may read as something else from now on, though never as what
+    /// another guest has written.
+    fn discard_disk(&mut self, at: u64, bytes: u64);
+
+    /// So many bytes of the disk, in the same bounds, read as zeros from now on.
+    ///
+    /// # Errors
+    /// Both; a part may have been done.
+    fn zero_disk(&mut self, at: u64, bytes: u64) -> Result<(), Unwritten>;
 
     /// Fills this with bytes that nobody can guess.
     fn random(&mut self, out: &mut [u8]);

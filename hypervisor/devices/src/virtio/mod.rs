@@ -36,7 +36,7 @@ pub use block::Block;
 pub use console::{Console, PortClosed};
 pub use device::{Device, Step, Trouble};
 pub use entropy::Entropy;
-pub use hands::{Denied, Hands, Plugged};
+pub use hands::{Denied, Hands, Plugged, Unwritten};
 pub use mem::{Mem, MemSetup};
 pub(crate) use msix::deliver;
 pub use queue::{Buffer, Chain, Direction, QUEUE_SIZE_MAX, Queue};

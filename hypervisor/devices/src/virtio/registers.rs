@@ -139,11 +139,14 @@ impl Registers {
         self.generation = self.generation.wrapping_add(1);
     }
 
-    /// An interrupt for the configuration. ISR status has it with MSI-X as well (4.1.4.5.1).
+    /// An interrupt for the configuration. ISR status has it with MSI-X as well (4.1.4.5.1), where it is no interrupt:
+    /// that is counted when its message goes.
     fn tell_of_configuration(&mut self, uses_msix: bool) {
-        self.raise(ISR_CONFIGURATION);
         if uses_msix {
+            self.isr |= ISR_CONFIGURATION;
             self.send(self.config_vector);
+        } else {
+            self.raise(ISR_CONFIGURATION);
         }
     }
 

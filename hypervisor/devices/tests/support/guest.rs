@@ -39,6 +39,8 @@ pub struct Reached {
     pub randoms: u64,
     /// Calls that moved bytes from or to the disk.
     pub requests: u64,
+    /// Sectors that were discarded or zeroed.
+    pub cleared: u64,
 }
 
 /// A guest with its board.
@@ -116,6 +118,7 @@ impl Guest {
         });
         let mut hands = FakeHands::new(RAM_BYTES);
         hands.disk = vec![0; usize::try_from(512 * SECTORS).expect("a small disk")];
+        hands.disk_room = has(7).then_some(SECTORS / 16);
         let drivers = [0, 1, 2, 3, 4, 5].map(|device| Driver::find(&mut board, device));
         Self {
             board,
@@ -235,5 +238,6 @@ impl Guest {
         reached.requests += board
             .block()
             .map_or(0, |block| block.sectors_read() + block.sectors_written());
+        reached.cleared += board.block().map_or(0, |block| block.sectors_cleared());
     }
 }

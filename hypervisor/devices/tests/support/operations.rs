@@ -10,6 +10,9 @@ use super::{RawDescriptor, config, input, output, set_config};
 
 /// Lengths of buffers, beside any.
 const LENGTHS: [u32; 12] = [0, 1, 2, 4, 8, 10, 12, 16, 24, 512, 4096, 0x1_0000];
+/// Fields of the capability for accesses (virtio 1.2, 4.1.4.9): BAR, offset and length; data.
+const ACCESS: u32 = 0xa4;
+const ACCESS_DATA: u32 = 0xb0;
 /// Calls of `serve` in a row, while there is more to do.
 const SERVES: usize = 24;
 
@@ -79,7 +82,7 @@ impl Guest {
         let Some(mut queue) = self.queues.remove(&(device, 0)) else {
             return;
         };
-        let (kind, place, size) = (u32::from(bytes.byte() % 12), bytes.byte(), bytes.byte());
+        let (kind, place, size) = (u32::from(bytes.byte() % 14), bytes.byte(), bytes.byte());
         // Blocks of 2 MiB for memory: few, so that what the owner asks for is sometimes enough.
         let (kind, size) = if device == 4 {
             (kind, size)
@@ -95,10 +98,11 @@ impl Guest {
         head[8..16].copy_from_slice(&place.to_le_bytes());
         head[16] = size;
         self.hands.poke(Gpa::new(BUFFERS), &head);
-        let direction = if kind == 1 {
-            Direction::FromGuest
-        } else {
-            Direction::ToGuest
+        // To discard and to write zeroes; to write, or to plug.
+        let (direction, length) = match kind {
+            11 | 13 if device == 4 => (Direction::FromGuest, self.ranges(bytes, size)),
+            1 => (Direction::FromGuest, 512 * u32::from(size)),
+            _ => (Direction::ToGuest, 512 * u32::from(size)),
         };
         let buffers = [
             (
@@ -106,7 +110,7 @@ impl Guest {
                 if device == 4 { 16 } else { 24 },
                 Direction::FromGuest,
             ),
-            (Gpa::new(BUFFERS + 0x1000), 512 * u32::from(size), direction),
+            (Gpa::new(BUFFERS + 0x1000), length, direction),
             (Gpa::new(BUFFERS + 0x100), 16, Direction::ToGuest),
         ];
         let buffers = if device == 4 {
@@ -121,6 +125,19 @@ impl Guest {
         self.notify(device, 0);
         self.serve_all(SERVES);
         self.collect(device, 0);
+    }
+
+    /// Ranges of the disk to clear: up to 18, more than a request may have; what they say, and how many bytes they take.
+    fn ranges(&mut self, bytes: &mut Bytes<'_>, shape: u8) -> u32 {
+        let count = 1 + u32::from(shape) % 18;
+        for n in 0..u64::from(count) {
+            let (first, sectors, odd) = (bytes.byte(), bytes.byte(), bytes.byte());
+            let mut raw = [first, 0, 0, 0, 0, 0, 0, 0, sectors, 0, 0, 0, odd >> 7, 0, 0, 0];
+            // Rarely something that no disk has.
+            raw[usize::from(odd >> 4 & 7) + 4] |= if odd & 0xf == 0 { odd } else { 0 };
+            self.hands.poke(Gpa::new(BUFFERS + 0x1000 + 16 * n), &raw);
+        }
+        16 * count - u32::from(shape > 0xfc)
     }
 
     /// The driver takes what was given back.
@@ -253,7 +270,11 @@ impl Guest {
         let device = u32::from(bytes.byte() % 7);
         let at = u32::from(bytes.byte() & 0xfc);
         let before = config(&mut self.board, device, at);
-        let value = bytes.word();
+        let value = match at {
+            // Where the capability for accesses aims: mostly at registers.
+            ACCESS..ACCESS_DATA => bytes.word() & 0x1ff,
+            _ => bytes.word(),
+        };
         if set_config(&mut self.board, device, at, value).wants_service() {
             self.serve_all(1);
         }

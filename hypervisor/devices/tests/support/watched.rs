@@ -3,7 +3,7 @@
 use std::vec::Vec;
 
 use pleat_devices::Board;
-use pleat_devices::virtio::{Denied, Hands, MemSetup, Plugged};
+use pleat_devices::virtio::{Denied, Hands, MemSetup, Plugged, Unwritten};
 use pleat_types::PortSize::{Dword, Word};
 use pleat_types::{Gfn, Gpa};
 
@@ -173,8 +173,16 @@ impl Hands for Watched<'_> {
         self.hands.read_disk(at, out);
     }
 
-    fn write_disk(&mut self, at: u64, bytes: &[u8]) -> Result<(), Denied> {
+    fn write_disk(&mut self, at: u64, bytes: &[u8]) -> Result<(), Unwritten> {
         self.hands.write_disk(at, bytes)
+    }
+
+    fn discard_disk(&mut self, at: u64, bytes: u64) {
+        self.hands.discard_disk(at, bytes);
+    }
+
+    fn zero_disk(&mut self, at: u64, bytes: u64) -> Result<(), Unwritten> {
+        self.hands.zero_disk(at, bytes)
     }
 
     fn random(&mut self, out: &mut [u8]) {

@@ -8,10 +8,11 @@ use super::memory::FakeMemory;
 use super::op::GIB;
 use super::sharing::{gfn, map};
 use crate::codec::{Absent, GFN_LIMIT};
+use crate::discard_range::RangeDiscarded;
 use crate::error::{Bug, Error};
 use crate::flush::{ProcessorSet, Retired};
 use crate::table::Stage2;
-use pleat_types::{Hfn, OwnedFrame, PageSize};
+use pleat_types::{Gfn, Hfn, OwnedFrame, PageSize};
 
 /// Ranges that leave in pieces; how many pieces there were, and what came out.
 fn discard_all(
@@ -20,12 +21,26 @@ fn discard_all(
     range: (u64, u64),
     to: Absent,
 ) -> (usize, Vec<Retired>) {
+    all_pieces(memory, stage2, range, |stage2, memory, at, left| {
+        stage2.discard_range(memory, at, left, to)
+    })
+}
+
+/// The same for ranges in which devices change as well; what came out.
+fn blank_all(memory: &mut FakeMemory, stage2: &mut Stage2, range: (u64, u64)) -> Vec<Retired> {
+    all_pieces(memory, stage2, range, Stage2::blank_range).1
+}
+
+fn all_pieces(
+    memory: &mut FakeMemory,
+    stage2: &mut Stage2,
+    range: (u64, u64),
+    act: impl Fn(&mut Stage2, &mut FakeMemory, Gfn, u64) -> Result<RangeDiscarded, Error>,
+) -> (usize, Vec<Retired>) {
     let end = gfn(range.0 + range.1);
     let (mut at, mut pieces, mut retired) = (gfn(range.0), 0, Vec::new());
     while at < end {
-        let done = stage2
-            .discard_range(memory, at, end.get() - at.get(), to)
-            .unwrap();
+        let done = act(stage2, memory, at, end.get() - at.get()).unwrap();
         assert!(done.next > at);
         at = done.next;
         pieces += 1;
@@ -105,6 +120,46 @@ fn memory_alone_becomes_a_hole_and_holes_and_devices_stay() {
     assert_eq!((piece.next, piece.released), (gfn(300), 100));
     assert!(piece.pending.finish().unwrap().is_empty());
     stage2.audit(&memory).unwrap();
+}
+
+#[test]
+fn what_was_kept_over_a_device_goes_back_to_it_or_reads_as_zeros() {
+    let (mut memory, mut stage2) = empty(ProcessorSet::one(0));
+    stage2.mark_device(&mut memory, gfn(0), 3 * GIB).unwrap();
+    let before = (*stage2.counters(), memory.live_tables());
+    let write = |memory: &mut FakeMemory, stage2: &mut Stage2, number| {
+        stage2
+            .reclassify(memory, gfn(number), Absent::Device, Absent::Untouched)
+            .unwrap();
+        map(memory, stage2, number);
+    };
+    for number in [0, 5, 511, 600, GIB] {
+        write(&mut memory, &mut stage2, number);
+    }
+    // A page among others; what is a device already has nothing to lose.
+    let (_, retired) = discard_all(&mut memory, &mut stage2, (4, 3), Absent::Device);
+    assert_eq!(free_tables(&mut memory, retired).len(), 1);
+    assert_eq!(stage2.counters().device, 3 * GIB - 4);
+    // Zeros over a part of a table with a page, over whole tables without any, and over 1 GiB.
+    let retired = blank_all(&mut memory, &mut stage2, (500, 20));
+    assert_eq!(free_tables(&mut memory, retired).len(), 1);
+    assert_eq!((stage2.counters().untouched, stage2.counters().unique), (20, 3));
+    assert_eq!(blank_all(&mut memory, &mut stage2, (2 * GIB, GIB)), []);
+    assert_eq!(stage2.counters().untouched, GIB + 20);
+    assert!(blank_all(&mut memory, &mut stage2, (0, 2)).len() == 1);
+    // All of it is the device's again, and no table is left but those of before.
+    let (pieces, retired) = discard_all(&mut memory, &mut stage2, (0, 3 * GIB), Absent::Device);
+    assert_eq!(free_tables(&mut memory, retired).len(), 2);
+    assert_eq!((*stage2.counters(), memory.live_tables()), before);
+    assert!(pieces < 8, "{pieces}");
+    // A hole is neither: it stays, and becomes no device.
+    for (first, count) in [(3 * GIB, 5), (3 * GIB + 7, 512)] {
+        let refused = Err(Bug::WrongState(gfn(first)).into());
+        assert_eq!(blank_all(&mut memory, &mut stage2, (first, count)), []);
+        assert_eq!(*stage2.counters(), before.0);
+        let discarded = stage2.discard_range(&mut memory, gfn(first), count, Absent::Device);
+        assert_eq!(discarded.map(drop), refused);
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::views::Size;
 use crate::guest::Guest;
+use crate::host::Host;
 use crate::run::Hypervisor;
 use core::fmt;
 use pleat_devices::virtio::Pace;
@@ -44,6 +45,43 @@ impl Guest {
     }
 }
 
+impl<P: Platform> Host<P> {
+    /// What is not in the target yet, or why it is what it is.
+    fn say_wishes(&mut self, guest: &Guest) {
+        let asks = &guest.cooperation;
+        if let Some(left) = asks.left {
+            let wish = guest.frames().saturating_sub(left);
+            self.say(format_args!(
+                "  you leave it {}, and want {} in its balloon",
+                Size(left),
+                Size(wish)
+            ));
+        }
+        if asks.spared > 0 {
+            self.say(format_args!(
+                "  {} more wait for the end of its grace",
+                Size(asks.spared)
+            ));
+        }
+    }
+
+    /// What it says that its memory costs it.
+    fn say_paging(&mut self, guest: &Guest) {
+        let Some(said) = guest.statistics() else {
+            return;
+        };
+        if let (None, None, None) = (said.swap_in, said.swap_out, said.major_faults) {
+            return;
+        }
+        let faults = said.major_faults.unwrap_or(0);
+        self.say(format_args!(
+            "  swapped in {}, out {}; {faults} faults that had to read",
+            Claim(said.swap_in),
+            Claim(said.swap_out)
+        ));
+    }
+}
+
 impl<P: Platform> Hypervisor<P> {
     pub(super) fn show_balloons(&mut self) {
         self.host.say(format_args!(
@@ -66,9 +104,11 @@ impl<P: Platform> Hypervisor<P> {
                 claim(said.map(|said| said.available)),
                 claim(said.map(|said| said.disk_caches)),
             ));
+            self.host.say_wishes(guest);
+            self.host.say_paging(guest);
         }
         self.host.say(format_args!(
-            "free, available and cache are what guests say of themselves, in MiB"
+            "free, available, cache and what is below them are what guests say of themselves, sizes in MiB"
         ));
     }
 
@@ -205,6 +245,7 @@ impl<P: Platform> Hypervisor<P> {
                 configured.cache_strict_percent,
             ));
         }
+        self.show_disk_bounds();
         let (reserved, all) = (self.book.reserved(), self.book.for_guests());
         self.host.say(format_args!(
             "reserved: {} of {} for guests, what reservations cost included",
@@ -214,6 +255,25 @@ impl<P: Platform> Hypervisor<P> {
         self.host.say(format_args!(
             "soft and strict are limits of what page cache may hold"
         ));
+    }
+
+    /// What guests may write to their disks, where that is less than the disk.
+    fn show_disk_bounds(&mut self) {
+        for slot in self.slots.iter() {
+            let guest = &slot.guest;
+            let bounded = guest
+                .disk
+                .as_ref()
+                .filter(|disk| disk.most() < guest.space.disk.count);
+            if let Some(disk) = bounded {
+                self.host.say(format_args!(
+                    "{:<16} has written {} to its disk, and may {}",
+                    guest.config.name,
+                    Size(disk.overlaid()),
+                    Size(disk.most())
+                ));
+            }
+        }
     }
 
     pub(super) fn show_pressure(&mut self) {

@@ -80,7 +80,6 @@ impl<P: Platform> Hypervisor<P> {
             ));
         }
         if let Some(block) = board.block() {
-            let overlay = slot.guest.disk.as_ref().map_or(0, Disk::overlaid);
             self.host.say(format_args!(
                 "  block: {}, {} requests, {} refused",
                 Size(block.sectors() / SECTORS_PER_FRAME),
@@ -88,10 +87,16 @@ impl<P: Platform> Hypervisor<P> {
                 block.refused(),
             ));
             self.host.say(format_args!(
-                "         {} read, {} written; {} of its own over the base image",
+                "         {} read, {} written, {} discarded or zeroed",
                 Size(block.sectors_read() / SECTORS_PER_FRAME),
                 Size(block.sectors_written() / SECTORS_PER_FRAME),
-                Size(overlay)
+                Size(block.sectors_cleared() / SECTORS_PER_FRAME),
+            ));
+            let disk = slot.guest.disk.as_ref();
+            self.host.say(format_args!(
+                "         {} of its own over the base image, of {} at most",
+                Size(disk.map_or(0, Disk::overlaid)),
+                Size(disk.map_or(0, Disk::most))
             ));
         }
         if let Some(entropy) = board.entropy() {

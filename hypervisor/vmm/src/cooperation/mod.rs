@@ -38,6 +38,8 @@ pub(crate) struct Cooperation {
     pub(crate) left: Option<u64>,
     /// The target that its balloon was told last.
     pub(crate) told: Asked,
+    /// Frames that its balloon is not told to take yet: it has been told of pressure, and its grace runs.
+    pub(crate) spared: u64,
     /// Bytes of memory beyond what it began with that a person wants it to have.
     pub(crate) requested_bytes: u64,
     /// Frames that it is asked for because the host is short.
@@ -72,6 +74,7 @@ impl Cooperation {
             left: None,
             requested_bytes: 0,
             told: Asked::NOTHING,
+            spared: 0,
             wanted: 0,
             gauge: PressureGauge::NONE,
             pace: Pace::Absent,

@@ -46,6 +46,7 @@ impl<P: Platform> Host<P> {
         }
         let told = guest.cooperation.told.frames;
         let frames = guest.cooperation.grace.released(clock, level, told, target);
+        guest.cooperation.spared = target.frames.saturating_sub(frames);
         if frames != told && guest.board.balloon().is_some() {
             let reason = target.reason;
             guest.cooperation.told = Asked { frames, reason };

@@ -1,7 +1,6 @@
 //! A guest as the policy sees it.
 
 use super::Cooperation;
-use crate::devices::Disk;
 use crate::guest::Guest;
 use pleat_devices::virtio::{BalloonStatistics, FunctionView, Observation, Pace};
 use pleat_overcommit::promise::{Claims, GuestView, Health, OutOfMemory};
@@ -129,15 +128,16 @@ impl Guest {
     pub(super) fn view(&self, now: Tsc, fresh: Tsc) -> Option<GuestView> {
         let terms = self.cooperation.terms?;
         let counters = self.memory.counters();
-        let overlaid = self.disk.as_ref().map_or(0, Disk::overlaid);
+        let disk = self.disk.as_ref();
+        let (overlaid, zeroed) = disk.map_or((0, 0), |disk| (disk.overlaid(), disk.zeroed()));
         Some(GuestView {
             terms: terms.resized(self.frames()).unwrap_or(terms),
             // What it has written to its disk is no memory that it could give.
             held: counters
                 .owned_frames()
-                .saturating_sub(overlaid)
+                .saturating_sub(overlaid.saturating_sub(zeroed))
                 .min(self.frames()),
-            untouched: counters.untouched,
+            untouched: counters.untouched.saturating_sub(zeroed),
             ballooned: counters.ballooned,
             health: match self.cooperation.pace {
                 Pace::Absent => Health::Absent,

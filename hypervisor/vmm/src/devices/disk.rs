@@ -4,12 +4,16 @@
 //! written lies in a frame of the guest's own, mapped at a guest-physical address far above its memory
 //! ([`crate::space`]): the extended page tables are the sparse index of what was written. A page that was not is
 //! `Device` there. What a guest has written ends with the guest.
+//!
+//! A whole page that the guest discards is `Device` again at once, and its frame is free: it reads as the base image,
+//! which is the guest's to read anyway, so it can never be what somebody else wrote. One that it zeroes is
+//! `Untouched`, which has no frame either and reads as zeros; beyond the image it is `Device`, which does as well.
 
 use crate::host::Host;
 use crate::images::OpenImage;
 use crate::memory::{GuestMemory, MemoryError};
 use crate::space::Pages;
-use pleat_stage2::Page;
+use pleat_stage2::{Absent, Page};
 use pleat_types::{FRAME_SIZE, FrameMemory, Gfn, Gpa, Hfn, Hpa, Platform};
 
 const PAGE: u64 = FRAME_SIZE as u64;
@@ -21,23 +25,59 @@ pub(crate) struct Disk {
     /// Size of the base image; the disk may be larger, and reads zeros there.
     base_bytes: u64,
     pages: Pages,
-    /// Pages that the guest has written.
+    /// Pages of its own that the guest may have.
+    most: u64,
+    /// Pages that it has: what is not `Device`.
     overlaid: u64,
+    /// Pages of these that it had zeroed, without a frame.
+    zeroed: u64,
+}
+
+/// How a write ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub(crate) enum Written {
+    All,
+    /// It needs more pages than the guest may have of its own; a part may have been written.
+    Full,
 }
 
 impl Disk {
-    pub(crate) const fn new(image: OpenImage, pages: Pages) -> Self {
+    /// A disk of which the guest may have `most` pages of its own.
+    pub(crate) const fn new(image: OpenImage, pages: Pages, most: u64) -> Self {
         Self {
             base: image.start,
             base_bytes: image.bytes,
             pages,
+            most,
             overlaid: 0,
+            zeroed: 0,
         }
     }
 
-    /// Pages that the guest has written: what the disk costs beside its base image.
+    /// Pages that are the guest's own: written, or zeroed over the base image.
     pub(crate) const fn overlaid(&self) -> u64 {
         self.overlaid
+    }
+
+    /// Pages of these that it had zeroed and has not written since.
+    pub(crate) const fn zeroed(&self) -> u64 {
+        self.zeroed
+    }
+
+    /// Pages that can become its own.
+    pub(crate) const fn most(&self) -> u64 {
+        self.most
+    }
+
+    const fn has_room(&self, pages: u64) -> bool {
+        pages <= self.most.saturating_sub(self.overlaid)
+    }
+
+    /// So many pages that were `Device` and `Untouched` are now so many.
+    fn note_change(&mut self, before: (u64, u64), after: (u64, u64)) {
+        self.overlaid = (self.overlaid + before.0).saturating_sub(after.0);
+        self.zeroed = (self.zeroed + after.1).saturating_sub(before.1);
     }
 
     /// Where a byte of the disk is kept once it is written.
@@ -74,26 +114,144 @@ impl<P: Platform> Host<P> {
         Ok(())
     }
 
-    /// Writes to a disk; the range may cross pages. What was written before memory ran short stays.
+    /// Writes to a disk; the range may cross pages. What was written before memory or room ran short stays.
     pub(super) fn write_disk(
         &mut self,
         memory: &mut GuestMemory,
         disk: &mut Disk,
         at: u64,
         bytes: &[u8],
-    ) -> Result<(), MemoryError> {
+    ) -> Result<Written, MemoryError> {
         let (mut at, mut rest) = (at, bytes);
         while !rest.is_empty() {
             let (piece, behind) = rest.split_at(rest.len().min(bytes_left_in_page(at)));
             let place = disk.place(at)?;
-            if self.lookup(memory, place.gfn())?.page == Page::Device {
-                self.overlay(memory, disk, place.gfn(), at - at % PAGE)?;
+            match self.lookup(memory, place.gfn())?.page {
+                Page::Device if !disk.has_room(1) => return Ok(Written::Full),
+                Page::Device => self.overlay(memory, disk, place.gfn(), at - at % PAGE)?,
+                Page::Untouched => {
+                    self.change_disk(memory, disk, |host, memory| host.make_writable(memory, place))?;
+                }
+                _ => {}
             }
             self.copy_in(memory, place, piece)?;
             at += piece.len() as u64;
             rest = behind;
         }
-        Ok(())
+        Ok(Written::All)
+    }
+
+    /// The guest does not want these bytes any more. What is a part of a page stays, and so does a part of something
+    /// large that there is no table to cut with: to free memory takes none.
+    pub(super) fn discard_disk(
+        &mut self,
+        memory: &mut GuestMemory,
+        disk: &mut Disk,
+        at: u64,
+        bytes: u64,
+    ) -> Result<(), MemoryError> {
+        let (first, end) = (at.next_multiple_of(PAGE), at + bytes);
+        self.drop_pages(memory, disk, first, end - end % PAGE)
+    }
+
+    /// These bytes are zeros from now on. Parts of pages are written, whole pages get no frame.
+    pub(super) fn zero_disk(
+        &mut self,
+        memory: &mut GuestMemory,
+        disk: &mut Disk,
+        at: u64,
+        bytes: u64,
+    ) -> Result<Written, MemoryError> {
+        let end = at + bytes;
+        let first = at.next_multiple_of(PAGE).min(end);
+        let last = (end - end % PAGE).max(first);
+        // Where whole pages begin that read as zeros without being the guest's own.
+        let beyond = disk.base_bytes.next_multiple_of(PAGE).clamp(first, last);
+        if self.write_zeros(memory, disk, at, first)? == Written::Full
+            || self.blank_pages(memory, disk, first, beyond)? == Written::Full
+        {
+            return Ok(Written::Full);
+        }
+        self.drop_pages(memory, disk, beyond, last)?;
+        self.write_zeros(memory, disk, last, end)
+    }
+
+    /// Writes zeros to a part of a page.
+    fn write_zeros(
+        &mut self,
+        memory: &mut GuestMemory,
+        disk: &mut Disk,
+        at: u64,
+        end: u64,
+    ) -> Result<Written, MemoryError> {
+        let bytes = usize::try_from(end - at).map_or(FRAME_SIZE, |bytes| bytes.min(FRAME_SIZE));
+        self.write_disk(memory, disk, at, &[0; FRAME_SIZE][..bytes])
+    }
+
+    /// Whole pages become `Device`, and what the guest had there goes.
+    fn drop_pages(
+        &mut self,
+        memory: &mut GuestMemory,
+        disk: &mut Disk,
+        at: u64,
+        end: u64,
+    ) -> Result<(), MemoryError> {
+        let Some(count) = pages_between(at, end) else {
+            return Ok(());
+        };
+        let first = disk.place(at)?.gfn();
+        self.change_disk(memory, disk, |host, memory| {
+            host.discard_range(memory, first, count, Absent::Device)
+        })
+    }
+
+    /// Whole pages over the base image become `Untouched`, and what the guest had there goes.
+    fn blank_pages(
+        &mut self,
+        memory: &mut GuestMemory,
+        disk: &mut Disk,
+        at: u64,
+        end: u64,
+    ) -> Result<Written, MemoryError> {
+        let Some(count) = pages_between(at, end) else {
+            return Ok(Written::All);
+        };
+        let first = disk.place(at)?.gfn();
+        if !disk.has_room(self.pages_of_base(memory, first, count)?) {
+            return Ok(Written::Full);
+        }
+        self.change_disk(memory, disk, |host, memory| {
+            host.blank_range(memory, first, count)
+        })?;
+        Ok(Written::All)
+    }
+
+    /// How many of these pages are not the guest's own.
+    fn pages_of_base(&mut self, memory: &GuestMemory, first: Gfn, count: u64) -> Result<u64, MemoryError> {
+        let (mut at, end, mut found) = (first, Gfn::new(first.get() + count), 0);
+        while at < end {
+            let mapping = self.lookup(memory, at)?;
+            let next = mapping.end().min(end);
+            if mapping.page == Page::Device {
+                found += next.get() - at.get();
+            }
+            at = next;
+        }
+        Ok(found)
+    }
+
+    /// Changes the state of pages of a disk, and counts again what they are, also when only a part was done.
+    fn change_disk(
+        &mut self,
+        memory: &mut GuestMemory,
+        disk: &mut Disk,
+        change: impl FnOnce(&mut Self, &mut GuestMemory) -> Result<(), MemoryError>,
+    ) -> Result<(), MemoryError> {
+        let count = |memory: &GuestMemory| (memory.counters().device, memory.counters().untouched);
+        let before = count(memory);
+        let done = change(self, memory);
+        disk.note_change(before, count(memory));
+        done
     }
 
     /// Gives the guest a page of its own with what the base image has at `at`.
@@ -141,6 +299,13 @@ impl<P: Platform> Host<P> {
         }
         beyond.fill(0);
     }
+}
+
+/// Whole pages in a range of bytes that begins and ends on one.
+fn pages_between(at: u64, end: u64) -> Option<u64> {
+    end.checked_sub(at)
+        .map(|bytes| bytes / PAGE)
+        .filter(|pages| *pages > 0)
 }
 
 /// Bytes from there to the end of its page.

@@ -1,11 +1,12 @@
 //! A guest's owner, as its devices see it.
 
+use super::disk::Written;
 use super::{Disk, HEARD_MAX, PRINTED_MAX};
 use crate::host::Host;
 use crate::memory::{GuestMemory, MemoryError};
 use crate::space::Space;
 use arrayvec::ArrayVec;
-use pleat_devices::virtio::{Denied, Hands, Plugged};
+use pleat_devices::virtio::{Denied, Hands, Plugged, Unwritten};
 use pleat_overcommit::ledger::Purpose;
 use pleat_stage2::{Absent, Page};
 use pleat_types::{FRAME_SIZE, Gfn, Gpa, Platform, SwapSlot};
@@ -75,6 +76,19 @@ impl<'a, P: Platform> GuestHands<'a, P> {
                 self.note_bug(place);
                 Denied::NoRam
             }
+        }
+    }
+
+    /// What the disk's device is told about a write.
+    fn unwritten(&mut self, written: Result<Written, MemoryError>) -> Result<(), Unwritten> {
+        match written {
+            Ok(Written::All) => Ok(()),
+            Ok(Written::Full) => Err(Unwritten::Full),
+            // A mistake of ours, which is noted, ends the guest.
+            Err(error) => match self.denied(error) {
+                Denied::HostShort => Err(Unwritten::HostShort),
+                Denied::NoRam => Ok(()),
+            },
         }
     }
 
@@ -220,11 +234,22 @@ impl<P: Platform> Hands for GuestHands<'_, P> {
         self.expect(done);
     }
 
-    fn write_disk(&mut self, at: u64, bytes: &[u8]) -> Result<(), Denied> {
+    fn write_disk(&mut self, at: u64, bytes: &[u8]) -> Result<(), Unwritten> {
         let Some(disk) = self.disk else { return Ok(()) };
-        self.host
-            .write_disk(self.memory, disk, at, bytes)
-            .map_err(|error| self.denied(error))
+        let written = self.host.write_disk(self.memory, disk, at, bytes);
+        self.unwritten(written)
+    }
+
+    fn discard_disk(&mut self, at: u64, bytes: u64) {
+        let Some(disk) = self.disk else { return };
+        let done = self.host.discard_disk(self.memory, disk, at, bytes);
+        self.expect(done);
+    }
+
+    fn zero_disk(&mut self, at: u64, bytes: u64) -> Result<(), Unwritten> {
+        let Some(disk) = self.disk else { return Ok(()) };
+        let written = self.host.zero_disk(self.memory, disk, at, bytes);
+        self.unwritten(written)
     }
 
     fn random(&mut self, out: &mut [u8]) {

@@ -1,12 +1,12 @@
 //! Pages that a guest gives away by itself, and pages that it gets beyond what it began with.
 
 use super::kinds::Need as _;
-use super::{GuestMemory, MemoryError};
+use super::{GuestMemory, MemoryError, Tables};
 use crate::host::Host;
 use core::mem;
 use pleat_bundle::config::Pages;
 use pleat_overcommit::ledger::Purpose;
-use pleat_stage2::Absent;
+use pleat_stage2::{Absent, Error, RangeDiscarded, Stage2};
 use pleat_types::{Gfn, Gpa, Platform};
 
 impl<P: Platform> Host<P> {
@@ -33,13 +33,44 @@ impl<P: Platform> Host<P> {
         count: u64,
         to: Absent,
     ) -> Result<(), MemoryError> {
+        self.in_pieces(
+            memory,
+            Purpose::Relief,
+            (first, count),
+            |stage2, tables, at, left| stage2.discard_range(tables, at, left, to),
+        )
+    }
+
+    /// Takes what backs a range; all of it becomes Untouched, pages of a device as well. Those can take tables, and free
+    /// nothing: so there is none of the reserve for it.
+    pub(crate) fn blank_range(
+        &mut self,
+        memory: &mut GuestMemory,
+        first: Gfn,
+        count: u64,
+    ) -> Result<(), MemoryError> {
+        self.in_pieces(
+            memory,
+            Purpose::Demand,
+            (first, count),
+            |stage2, tables, at, left| stage2.blank_range(tables, at, left),
+        )
+    }
+
+    /// Does something to a range, and gives back after each piece what came out.
+    fn in_pieces(
+        &mut self,
+        memory: &mut GuestMemory,
+        purpose: Purpose,
+        (first, count): (Gfn, u64),
+        act: impl Fn(&mut Stage2, &mut Tables<'_, P::Memory>, Gfn, u64) -> Result<RangeDiscarded, Error>,
+    ) -> Result<(), MemoryError> {
         let end = first.get().saturating_add(count);
         let mut at = first;
         while at.get() < end {
             let left = end - at.get();
-            let piece = self.with_relief_tables(memory, |stage2, tables| {
-                stage2.discard_range(tables, at, left, to)
-            })??;
+            let piece =
+                self.with_tables_for(purpose, memory, |stage2, tables| act(stage2, tables, at, left))??;
             self.settle(piece.pending);
             at = piece.next;
         }

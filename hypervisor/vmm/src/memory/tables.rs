@@ -37,7 +37,8 @@ impl<P: Platform> Host<P> {
         self.with_tables_for(Purpose::Relief, memory, act)
     }
 
-    fn with_tables_for<R>(
+    /// The same, where new tables are for this.
+    pub(super) fn with_tables_for<R>(
         &mut self,
         purpose: Purpose,
         memory: &mut GuestMemory,

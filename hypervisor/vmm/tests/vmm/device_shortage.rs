@@ -48,6 +48,7 @@ fn worker() -> GuestConfig<'static> {
     config.devices.disk = Some(DiskConfig {
         image,
         bytes: 4 << 20,
+        written_bytes: None,
     });
     config
 }

@@ -10,9 +10,9 @@ use pleat_bundle::config::{DiskConfig, GuestConfig, OnReboot};
 use pleat_types::{FrameMemory, Hpa};
 
 /// Where the disk's pages of a guest with 4 MiB lie.
-const WINDOW: u64 = 4 << 30;
+pub const WINDOW: u64 = 4 << 30;
 /// Sectors of a page.
-const PAGE: u64 = 8;
+pub const PAGE: u64 = 8;
 
 /// A base image: each page is full of a number of its own; half a page at the end.
 fn image() -> Vec<u8> {
@@ -22,21 +22,25 @@ fn image() -> Vec<u8> {
 }
 
 /// The n-th page of it, as if it were whole.
-fn base(n: u64) -> Vec<u8> {
+pub fn base(n: u64) -> Vec<u8> {
     page_of(0xba5e_0000 + n).to_vec()
 }
 
 fn sized(mut config: GuestConfig<'static>, bytes: u64) -> GuestConfig<'static> {
     let image = config.devices.disk.expect("it has a disk").image;
-    config.devices.disk = Some(DiskConfig { image, bytes });
+    config.devices.disk = Some(DiskConfig {
+        image,
+        bytes,
+        written_bytes: None,
+    });
     config
 }
 
-fn disk_guest(name: &'static str, domain: &'static str) -> GuestConfig<'static> {
+pub fn disk_guest(name: &'static str, domain: &'static str) -> GuestConfig<'static> {
     sized(equipped(name, domain, &[Kind::Block]), 128 << 10)
 }
 
-fn with_disk(guests: Vec<(GuestConfig<'static>, Vec<Op>)>) -> Machine {
+pub fn with_disk(guests: Vec<(GuestConfig<'static>, Vec<Op>)>) -> Machine {
     let mut machine = Machine::new(guests);
     machine.memory_bytes = 24 << 20;
     machine.disk = Some(image());

@@ -30,6 +30,7 @@ pub fn equipped(name: &'static str, domain: &'static str, kinds: &[Kind]) -> Gue
                 devices.disk = Some(DiskConfig {
                     image: DISK,
                     bytes: 64 << 10,
+                    written_bytes: None,
                 });
             }
             Kind::Random => devices.has_random = true,

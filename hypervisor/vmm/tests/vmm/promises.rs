@@ -110,19 +110,20 @@ fn a_guest_is_told_of_pressure_before_its_balloon_is_told_to_take() {
     let lines = driver.open_pressure(3);
     driver.tell("hello test 1.0\n");
     driver.then((0x200..0x3ff).map(|gfn| Op::Store(gfn << 12, gfn)));
-    // It is told at once, and has a second to give by itself.
+    // It is told at once, and has some time to give by itself.
     driver.then([Op::Spin(SECOND / 2)]).expect_target(0);
     driver.expect_text(lines[0], "pressure some free=");
     driver.tell("collected 64\ncollected x\ncollected 8\n");
-    driver.then([Op::Spin(2 * SECOND)]).event("taken");
+    driver.then(vec![Op::Spin(SECOND / 4); 8]).event("taken");
     let program = driver.finish(sleep());
     let mut machine = Machine::new(vec![(equipped("a", "a", &kinds), program)]);
     machine.memory_bytes = 24 << 20;
     // Soft from the beginning.
     machine.config.host.soft_below_percent = 100;
-    machine.config.script = [when("a", "taken", "stats"), when("a", "taken", "pressure")]
-        .into_iter()
-        .collect();
+    machine.config.host.grace_ms = 1500;
+    let mut script = vec![at(1_600_000, "balloon")];
+    script.extend(["stats", "pressure", "balloon"].map(|command| when("a", "taken", command)));
+    machine.config.script = script.into_iter().collect();
     machine.config.for_ms = Some(4000);
     let report = machine.run();
     let places = ["pressure", "balloon"].map(|kind| {
@@ -139,9 +140,11 @@ fn a_guest_is_told_of_pressure_before_its_balloon_is_told_to_take() {
         64 + 8
     );
     let answers = report.answers();
+    let spared = answers.matches("more wait for the end of its grace").count();
+    assert_eq!(spared, 1, "while it runs: {answers}");
     let row = answers
         .lines()
-        .find(|line| line.starts_with("a "))
+        .find(|line| line.starts_with("a ") && line.contains("open"))
         .expect("a row");
     assert!(
         row.contains("some") && row.contains("open") && row.ends_with("test 1.0"),
@@ -217,17 +220,34 @@ fn statistics_come_when_they_are_asked_for_and_are_null_before() {
     driver
         .then([Op::Spin(2 * SECOND)])
         .expect_used(Kind::Balloon, 2, 0);
-    driver.say(&[(4, 4096 * 9), (6, 4096 * 11), (7, 4096 * 13)]);
+    driver.say(&[
+        (4, 4096 * 9),
+        (6, 4096 * 11),
+        (7, 4096 * 13),
+        (0, 4096 * 256),
+        (1, 4096 * 512),
+        (2, 17),
+    ]);
     driver.then([Op::Spin(2 * SECOND)]).event("after");
     let program = driver.finish(sleep());
-    let report = run(
-        vec![(config, program)],
-        stats_when("a", &["before", "after"]),
-        4500,
-    );
-    assert_eq!(report.guest_then(0, "a")["guest_free"], Value::Null);
+    let mut script = stats_when("a", &["before", "after"]);
+    script.push(when("a", "after", "balloon"));
+    let report = run(vec![(config, program)], script, 4500);
+    for name in [
+        "guest_free",
+        "guest_swap_in",
+        "guest_swap_out",
+        "guest_major_faults",
+    ] {
+        assert_eq!(report.guest_then(0, "a")[name], Value::Null);
+    }
     let said = ["guest_free", "guest_available", "guest_cache"].map(|what| report.then(1, "a", what));
     assert_eq!(said, [9, 11, 13]);
+    let paging = ["guest_swap_in", "guest_swap_out", "guest_major_faults"];
+    assert_eq!(paging.map(|what| report.then(1, "a", what)), [256, 512, 17]);
+    let answers = report.answers();
+    let line = "  swapped in     1.0, out     2.0; 17 faults that had to read";
+    assert!(answers.contains(line), "{answers}");
     // It did not say so again.
     assert_eq!(report.guest_then(1, "a")["guest_total"], Value::Null);
 }
@@ -243,6 +263,9 @@ fn every_line_fits_a_screen_and_every_mistake_is_answered_with_what_is_allowed()
         (5, 1 << 30),
         (6, 1 << 30),
         (7, 1 << 30),
+        (0, u64::MAX),
+        (1, u64::MAX),
+        (2, u64::MAX),
     ]);
     let program = driver.event("up").finish(sleep());
     let commands = [
@@ -253,6 +276,7 @@ fn every_line_fits_a_screen_and_every_mistake_is_answered_with_what_is_allowed()
         "pressure",
         "devices sixteen-letters-",
         "balloon sixteen-letters- 2",
+        "balloon",
         "balloon sixteen-letters- 99",
         "balloon sixteen-letters- x",
         "balloon nobody 2",
@@ -277,6 +301,7 @@ fn every_line_fits_a_screen_and_every_mistake_is_answered_with_what_is_allowed()
         "none, some, full or auto",
         "devices GUEST",
         "from 4 to 12 MiB",
+        "  you leave it   2048 KiB, and want   2048 KiB in its balloon",
     ] {
         assert!(answers.contains(allowed), "{allowed}: {answers}");
     }

@@ -155,6 +155,33 @@ impl Driver {
             .then([Op::Expect(status, 0xffff_ffff_ffff_ff00)])
     }
 
+    /// A request that the disk refuses as an error.
+    pub fn fail_to_write_disk(&mut self, sector: u64, from: u64, sectors: u64) -> &mut Self {
+        let bytes = u32::try_from(sectors * SECTOR).expect("few");
+        let status = self.disk_chain(1, sector, from_guest(from, bytes));
+        self.expect_used(Kind::Block, 0, 1)
+            .then([Op::Expect(status, 0xffff_ffff_ffff_ff01)])
+    }
+
+    /// Discards (11) or zeroes (13) ranges of the disk, and expects this status.
+    pub fn clear_disk(&mut self, kind: u8, ranges: &[(u64, u64)], code: u64) -> &mut Self {
+        let raw = ranges.iter().flat_map(|range| [range.0, range.1]);
+        let raw: Vec<u8> = raw.flat_map(u64::to_le_bytes).collect();
+        let at = self.put(&raw);
+        let bytes = u32::try_from(raw.len()).expect("few");
+        let status = self.disk_chain(kind, 0, from_guest(at, bytes));
+        self.expect_used(Kind::Block, 0, 1)
+            .then([Op::Expect(status, 0xffff_ffff_ffff_ff00 | code)])
+    }
+
+    pub fn discard_disk(&mut self, sector: u64, sectors: u64) -> &mut Self {
+        self.clear_disk(11, &[(sector, sectors)], 0)
+    }
+
+    pub fn zero_disk(&mut self, sector: u64, sectors: u64) -> &mut Self {
+        self.clear_disk(13, &[(sector, sectors)], 0)
+    }
+
     /// Opens the port for messages about pressure, with so many buffers for lines, and gives their addresses.
     pub fn open_pressure(&mut self, buffers: usize) -> Vec<u64> {
         for _ in 0..8 {

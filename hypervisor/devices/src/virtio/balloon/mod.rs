@@ -11,7 +11,9 @@
 //! queues in this way, although 5.5.2 numbers them. Free page hinting (3), which serves migration, is not offered.
 //! Nor is `MUST_TELL_HOST` (0): a guest may take pages out of its balloon by touching them, which the owner sees.
 //!
-//! A chain can be longer than what one call may take: the place in it is kept, so that no page is taken twice.
+//! A chain can be longer than what one call may take: the place in it is kept, so that no page is taken twice. It can
+//! name 64 Ki pages, 256 MiB, and no more: descriptors of 4 GiB could name so many that serving one chain would be work
+//! for hours, of which a guest's owner could see no end.
 
 mod progress;
 mod statistics;
@@ -38,6 +40,9 @@ const FEATURE_REPORTING: u64 = 1 << 5;
 /// them so that each cuts up 2 MiB of its own.
 const PAGES_MAX: usize = 64;
 const PFN_BYTES: usize = 4;
+/// Pages that one chain may name. Linux names 256 to be moved (`VIRTIO_BALLOON_ARRAY_PFNS_MAX`), and reports at most 32
+/// buffers (`PAGE_REPORTING_CAPACITY`) of 4 MiB, the largest that its allocator has: 32 Ki.
+const CHAIN_PAGES_MAX: u64 = 0x1_0000;
 /// Pages taken from a report in one call: 2 MiB, what Linux reports as one buffer.
 const REPORT_MAX: u64 = 512;
 
@@ -185,6 +190,7 @@ impl Balloon {
     /// The next pages of a chain of page numbers, which go into or out of the balloon. A number that is not whole at
     /// the chain's end is none.
     fn move_pages<H: Hands>(&mut self, role: Role, chain: &Chain, hands: &mut H) -> Result<Step, Trouble> {
+        check_pages(chain.bytes(Direction::FromGuest) / PFN_BYTES as u64)?;
         let place = *self.place(role);
         let mut raw = [0; PAGES_MAX * PFN_BYTES];
         let bytes = chain.copy_out(hands, place, &mut raw)?;
@@ -218,13 +224,14 @@ impl Balloon {
 
     /// The next pages of a report. With a poison value the guest expects to find that value in them again (5.5.6.6.2);
     /// then they stay as they are, unless the value is what fresh pages hold anyway.
-    fn take_report<H: Hands>(&mut self, chain: &Chain, hands: &mut H) -> Step {
+    fn take_report<H: Hands>(&mut self, chain: &Chain, hands: &mut H) -> Result<Step, Trouble> {
+        check_pages(chain.bytes(Direction::ToGuest) / FRAME_SIZE as u64)?;
         if self.poison().is_some_and(|value| value != 0) {
-            return Step::Done;
+            return Ok(Step::Done);
         }
         let place = *self.place(Role::Reporting);
         let Some((first, count)) = report_at(chain, place) else {
-            return Step::Done;
+            return Ok(Step::Done);
         };
         let count = count.min(REPORT_MAX);
         hands.report(first, count);
@@ -232,9 +239,9 @@ impl Balloon {
         let place = place.saturating_add(count);
         *self.place(Role::Reporting) = place;
         if report_at(chain, place).is_none() {
-            return Step::Done;
+            return Ok(Step::Done);
         }
-        Step::More
+        Ok(Step::More)
     }
 
     fn serve_statistics<H: Hands>(&mut self, queue: &mut Queue, hands: &mut H) -> Result<Step, Trouble> {
@@ -250,6 +257,14 @@ impl Balloon {
         }
         Ok(Step::Done)
     }
+}
+
+/// Whether a chain may name so many pages.
+fn check_pages(pages: u64) -> Result<(), Trouble> {
+    if pages > CHAIN_PAGES_MAX {
+        return Err(Trouble::Guest("more pages in one chain than a balloon takes"));
+    }
+    Ok(())
 }
 
 /// The whole pages of a buffer.
@@ -338,7 +353,7 @@ impl Device for Balloon {
             return Ok(Step::Done);
         };
         let step = match role {
-            Role::Reporting => self.take_report(&chain, hands),
+            Role::Reporting => self.take_report(&chain, hands)?,
             _ => self.move_pages(role, &chain, hands)?,
         };
         if step == Step::Done {

@@ -10,18 +10,23 @@
 //!   file systems with smaller blocks (`mkfs.ext4` gives them to small disks) and reads partition tables differently.
 //! - `FLUSH`, which devices should always offer (5.2.5.2), together with `CONFIG_WCE`, whose cache mode is
 //!   writethrough after reset: a write lies where it will lie when it completes, and Linux sends no flushes then.
+//! - `DISCARD` and `WRITE_ZEROES`: what a guest has deleted costs the host no frame any more, and zeros cost none. In
+//!   units of a page, as the owner keeps no less.
 //! - not `SIZE_MAX`: a segment may be as long as it likes.
 //!
 //! **A chain in pieces.** One serve moves 64 KiB. What was moved of a chain is kept; the rest of the request is read
-//! and checked again on each call, as the guest may have changed it: it then gets what it asked for last.
+//! and checked again on each call, as the guest may have changed it: it then gets what it asked for last. What is
+//! cleared counts for less, as no byte is moved.
 
+mod clear;
 mod request;
 #[cfg(test)]
 mod tests;
 
 use super::device::{Device, Step, Trouble};
-use super::hands::Hands;
+use super::hands::{Hands, Unwritten};
 use super::queue::{Chain, Queue};
+use clear::{RANGES_MAX, SECTORS_MAX};
 use request::{Request, Status, Work};
 
 /// Bytes of a sector, whatever the block size (5.2.4).
@@ -42,8 +47,11 @@ const BLK_SIZE: u64 = 1 << 6;
 const FLUSH: u64 = 1 << 9;
 const TOPOLOGY: u64 = 1 << 10;
 const CONFIG_WCE: u64 = 1 << 11;
-/// Where `writeback` is in the configuration space.
+const DISCARD: u64 = 1 << 13;
+const WRITE_ZEROES: u64 = 1 << 14;
+/// Where `writeback` is in the configuration space, and its end for the features that are offered.
 const WRITEBACK: usize = 32;
+const CONFIG_BYTES: usize = 60;
 /// Eight sectors are a page of the owner's, as an exponent.
 const PHYSICAL_BLOCK_EXPONENT: u8 = 3;
 
@@ -62,6 +70,29 @@ pub struct Block {
     refused: u64,
     sectors_read: u64,
     sectors_written: u64,
+    sectors_cleared: u64,
+}
+
+/// Why a request is not done yet.
+enum Stop {
+    Trouble(Trouble),
+    /// It never will be: the guest may not have more of the disk for its own.
+    Full,
+}
+
+impl From<Trouble> for Stop {
+    fn from(trouble: Trouble) -> Self {
+        Self::Trouble(trouble)
+    }
+}
+
+impl From<Unwritten> for Stop {
+    fn from(why: Unwritten) -> Self {
+        match why {
+            Unwritten::Full => Self::Full,
+            Unwritten::HostShort => Self::Trouble(Trouble::HostShort),
+        }
+    }
 }
 
 impl Block {
@@ -78,6 +109,7 @@ impl Block {
             refused: 0,
             sectors_read: 0,
             sectors_written: 0,
+            sectors_cleared: 0,
         }
     }
 
@@ -111,48 +143,73 @@ impl Block {
         self.sectors_written
     }
 
-    /// Moves what is left of a request, at most so many bytes, and returns how many of them are left.
+    /// Sectors that the guest has discarded or had zeroed.
+    #[must_use]
+    pub const fn sectors_cleared(&self) -> u64 {
+        self.sectors_cleared
+    }
+
+    /// Does what is left of a request, at most about so much, and returns how much of that is left.
     fn transfer<H: Hands>(
         &mut self,
         hands: &mut H,
         chain: &Chain,
-        work: Work,
+        work: &Work,
         mut budget: u64,
-    ) -> Result<u64, Trouble> {
+    ) -> Result<u64, Stop> {
         while budget > 0 && self.done < work.bytes() {
-            let left = work.bytes() - self.done;
-            let moved = self.move_piece(hands, chain, work, left.min(budget))?;
-            self.done += moved;
-            budget -= moved;
+            let left = (work.bytes() - self.done).min(budget);
+            let (bytes, cost) = match work {
+                Work::Read { at, .. } => self.read_piece(hands, chain, at + self.done, left)?,
+                Work::Write { at, .. } => self.write_piece(hands, chain, at + self.done, left)?,
+                Work::Clear { how, ranges } => {
+                    let cleared = ranges.clear(hands, *how, self.done)?;
+                    let sectors = cleared.bytes / SECTOR_BYTES;
+                    self.sectors_cleared = self.sectors_cleared.saturating_add(sectors);
+                    (cleared.bytes, cleared.cost)
+                }
+                Work::Flush | Work::Identify { .. } | Work::Refuse(_) => (0, budget),
+            };
+            self.done += bytes;
+            budget = budget.saturating_sub(cost);
         }
         Ok(budget)
     }
 
-    /// Moves bytes up to the end of a page of the disk, which is a page of the owner's as well.
-    fn move_piece<H: Hands>(
+    /// Reads up to the end of a page of the disk, which is a page of the owner's as well; says how much that was, and
+    /// counts for.
+    fn read_piece<H: Hands>(
         &mut self,
         hands: &mut H,
         chain: &Chain,
-        work: Work,
+        at: u64,
         bytes_max: u64,
-    ) -> Result<u64, Trouble> {
+    ) -> Result<(u64, u64), Stop> {
         let mut buffer = [0; PIECE_BYTES];
-        let at = work.at() + self.done;
-        let in_page = PIECE_BYTES as u64 - at % PIECE_BYTES as u64;
-        let bytes = in_page.min(bytes_max);
-        let piece = &mut buffer[..usize::try_from(bytes).unwrap_or(PIECE_BYTES)];
-        let sectors = bytes / SECTOR_BYTES;
-        if let Work::Write { .. } = work {
-            chain.copy_out(hands, request::HEADER_BYTES as u64 + self.done, piece)?;
-            hands.write_disk(at, piece)?;
-            self.sectors_written = self.sectors_written.saturating_add(sectors);
-        } else {
-            chain.make_writable(hands, self.done, bytes)?;
-            hands.read_disk(at, piece);
-            chain.copy_in(hands, self.done, piece)?;
-            self.sectors_read = self.sectors_read.saturating_add(sectors);
-        }
-        Ok(bytes)
+        let piece = piece_of(&mut buffer, at, bytes_max);
+        let bytes = piece.len() as u64;
+        chain.make_writable(hands, self.done, bytes)?;
+        hands.read_disk(at, piece);
+        chain.copy_in(hands, self.done, piece)?;
+        self.sectors_read = self.sectors_read.saturating_add(bytes / SECTOR_BYTES);
+        Ok((bytes, bytes))
+    }
+
+    /// The same for a write.
+    fn write_piece<H: Hands>(
+        &mut self,
+        hands: &mut H,
+        chain: &Chain,
+        at: u64,
+        bytes_max: u64,
+    ) -> Result<(u64, u64), Stop> {
+        let mut buffer = [0; PIECE_BYTES];
+        let piece = piece_of(&mut buffer, at, bytes_max);
+        let bytes = piece.len() as u64;
+        chain.copy_out(hands, request::HEADER_BYTES as u64 + self.done, piece)?;
+        hands.write_disk(at, piece)?;
+        self.sectors_written = self.sectors_written.saturating_add(bytes / SECTOR_BYTES);
+        Ok((bytes, bytes))
     }
 
     /// Answers a request whose bytes have been moved.
@@ -175,7 +232,7 @@ impl Block {
                 written = bytes;
                 Status::Ok
             }
-            Work::Write { .. } | Work::Flush => Status::Ok,
+            Work::Write { .. } | Work::Clear { .. } | Work::Flush => Status::Ok,
             Work::Refuse(status) => status,
         };
         chain.copy_in(hands, request.status_at, &[status as u8])?;
@@ -189,12 +246,19 @@ impl Block {
     }
 }
 
+/// The part of a buffer for what is to the end of a page of the disk, at most so many bytes.
+fn piece_of(buffer: &mut [u8; PIECE_BYTES], at: u64, bytes_max: u64) -> &mut [u8] {
+    let in_page = PIECE_BYTES as u64 - at % PIECE_BYTES as u64;
+    let bytes = usize::try_from(in_page.min(bytes_max)).unwrap_or(PIECE_BYTES);
+    &mut buffer[..bytes]
+}
+
 impl Device for Block {
     const ID: u16 = 2;
     const QUEUE_SIZES: &'static [u16] = &[QUEUE_SIZE];
 
     fn offered(&self) -> u64 {
-        SEG_MAX | BLK_SIZE | FLUSH | TOPOLOGY | CONFIG_WCE
+        SEG_MAX | BLK_SIZE | FLUSH | TOPOLOGY | CONFIG_WCE | DISCARD | WRITE_ZEROES
     }
 
     fn negotiated(&mut self, _features: u64) {}
@@ -205,14 +269,21 @@ impl Device for Block {
     }
 
     fn config(&self, at: usize) -> u8 {
-        // `struct virtio_blk_config` (5.2.4), up to `writeback`.
-        let mut space = [0; WRITEBACK + 1];
+        // `struct virtio_blk_config` (5.2.4), up to `unused1`.
+        let mut space = [0; CONFIG_BYTES];
         space[..8].copy_from_slice(&self.sectors.to_le_bytes());
         space[12..16].copy_from_slice(&SEGMENTS_MAX.to_le_bytes());
         space[20..24].copy_from_slice(&BLOCK_BYTES.to_le_bytes());
         space[24] = PHYSICAL_BLOCK_EXPONENT;
         space[26..28].copy_from_slice(&(1_u16 << PHYSICAL_BLOCK_EXPONENT).to_le_bytes());
         space[WRITEBACK] = u8::from(self.is_writeback);
+        for limits in [36, 48] {
+            space[limits..limits + 4].copy_from_slice(&SECTORS_MAX.to_le_bytes());
+            space[limits + 4..limits + 8].copy_from_slice(&RANGES_MAX.to_le_bytes());
+        }
+        // What is discarded is best a multiple of a page; what is zeroed may lose its frames.
+        space[44] = 1 << PHYSICAL_BLOCK_EXPONENT;
+        space[56] = 1;
         space.get(at).copied().unwrap_or(0)
     }
 
@@ -228,8 +299,12 @@ impl Device for Block {
             let Some(chain) = queue.first(hands)? else {
                 return Ok(Step::Done);
             };
-            let request = Request::read(hands, &chain, self.sectors)?;
-            budget = self.transfer(hands, &chain, request.work, budget)?;
+            let mut request = Request::read(hands, &chain, self.sectors)?;
+            match self.transfer(hands, &chain, &request.work, budget) {
+                Ok(left) => budget = left,
+                Err(Stop::Full) => request.work = Work::Refuse(Status::IoErr),
+                Err(Stop::Trouble(trouble)) => return Err(trouble),
+            }
             if self.done < request.work.bytes() {
                 return Ok(Step::More);
             }

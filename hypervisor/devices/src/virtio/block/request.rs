@@ -1,5 +1,6 @@
 //! A request to the disk (virtio 1.2, 5.2.6), read from a chain and checked.
 
+use super::clear::{Clearing, Ranges};
 use super::{IDENTITY, SECTOR_BYTES};
 use crate::virtio::device::Trouble;
 use crate::virtio::hands::Hands;
@@ -11,6 +12,8 @@ const TYPE_IN: u32 = 0;
 const TYPE_OUT: u32 = 1;
 const TYPE_FLUSH: u32 = 4;
 const TYPE_GET_ID: u32 = 8;
+const TYPE_DISCARD: u32 = 11;
+const TYPE_WRITE_ZEROES: u32 = 13;
 
 /// The last byte of a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,12 +25,15 @@ pub(super) enum Status {
 }
 
 /// What is to be done.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(clippy::large_enum_variant)] // there is no heap, and one of them at a time
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Work {
     /// From the disk at this byte; both are multiples of 512 within its size.
     Read { at: u64, bytes: u64 },
     /// To it.
     Write { at: u64, bytes: u64 },
+    /// Ranges of the disk lose what is in them.
+    Clear { how: Clearing, ranges: Ranges },
     /// Nothing: a write is where it belongs when it completes.
     Flush,
     /// Say who it is, in so many bytes.
@@ -37,25 +43,18 @@ pub(super) enum Work {
 }
 
 impl Work {
-    /// Bytes to move between guest and disk.
-    pub(super) const fn bytes(self) -> u64 {
+    /// Bytes of the disk that it has to do with.
+    pub(super) fn bytes(&self) -> u64 {
         match self {
-            Self::Read { bytes, .. } | Self::Write { bytes, .. } => bytes,
-            Self::Flush | Self::Identify { .. } | Self::Refuse(_) => 0,
-        }
-    }
-
-    /// Where on the disk they begin.
-    pub(super) const fn at(self) -> u64 {
-        match self {
-            Self::Read { at, .. } | Self::Write { at, .. } => at,
+            Self::Read { bytes, .. } | Self::Write { bytes, .. } => *bytes,
+            Self::Clear { ranges, .. } => ranges.bytes(),
             Self::Flush | Self::Identify { .. } | Self::Refuse(_) => 0,
         }
     }
 }
 
 /// A request.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Request {
     pub work: Work,
     /// Which of the bytes that the device writes is the status.
@@ -95,6 +94,8 @@ impl Request {
             TYPE_GET_ID => Work::Identify {
                 bytes: usize::try_from(status_at).map_or(IDENTITY.len(), |room| room.min(IDENTITY.len())),
             },
+            TYPE_DISCARD => Ranges::read(hands, chain, Clearing::Discard, sectors)?,
+            TYPE_WRITE_ZEROES => Ranges::read(hands, chain, Clearing::Zero, sectors)?,
             _ => Work::Refuse(Status::Unsupported),
         };
         Ok(Self { work, status_at })
@@ -102,7 +103,7 @@ impl Request {
 }
 
 /// The bytes of the disk that a request means, if they are whole sectors and there.
-fn range(sector: u64, bytes: u64, sectors: u64) -> Option<(u64, u64)> {
+pub(super) fn range(sector: u64, bytes: u64, sectors: u64) -> Option<(u64, u64)> {
     let end = sector.checked_add(bytes / SECTOR_BYTES)?;
     let is_there = bytes.is_multiple_of(SECTOR_BYTES) && end <= sectors;
     is_there.then_some((sector.checked_mul(SECTOR_BYTES)?, bytes))

@@ -73,7 +73,7 @@ impl Driver {
                 assert_eq!((place & 7, config(board, device, next + 8) & 7), (1, 1));
                 found.msix = next;
                 found.table = Gpa::new(u64::from((config(board, device, 0x14) & !0xf) + (place & !7)));
-            } else if head & 0xff == 9 {
+            } else if head & 0xff == 9 && head >> 24 != 5 {
                 assert_eq!(config(board, device, next + 4) & 0xff, 0, "all are in BAR 0");
                 let at = bar + (config(board, device, next + 8) & 0xffff) as u16;
                 match head >> 24 {

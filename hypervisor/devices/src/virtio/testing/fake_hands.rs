@@ -6,8 +6,11 @@ use std::vec;
 use std::vec::Vec;
 
 use pleat_devices::MSIX_PAGE;
-use pleat_devices::virtio::{Denied, Hands, Plugged};
+use pleat_devices::virtio::{Denied, Hands, Plugged, Unwritten};
 use pleat_types::{Gfn, Gpa};
+
+/// What a page of the disk is full of that was discarded.
+pub const DISCARDED: u8 = 0xdc;
 
 /// How many of the next calls of each kind find no host memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -50,6 +53,10 @@ pub struct FakeHands {
     /// Pages that may be plugged, by number.
     pub pluggable: Range<u64>,
     pub disk: Vec<u8>,
+    /// Pages of the disk that may become the guest's own, or no bound: a write to a page that is not is refused then.
+    pub disk_room: Option<u64>,
+    /// Pages that are.
+    pub overlaid: BTreeSet<u64>,
     pub printed: Vec<u8>,
     pub heard: Vec<u8>,
     /// How many random bytes were given: the n-th is n modulo 256.
@@ -113,6 +120,27 @@ impl FakeHands {
             &mut self.ram
         };
         Some(&mut ram[range])
+    }
+
+    /// A page of the disk is to be the guest's own.
+    fn overlay(&mut self, page: u64) -> Result<(), Unwritten> {
+        let is_full = self
+            .disk_room
+            .is_some_and(|room| room <= self.overlaid.len() as u64);
+        if is_full && !self.overlaid.contains(&page) {
+            return Err(Unwritten::Full);
+        }
+        self.overlaid.insert(page);
+        Ok(())
+    }
+
+    /// Bytes of the disk that are cleared: no more than a device may ask for at a time.
+    fn clearing(&mut self, at: u64, bytes: u64) -> Range<usize> {
+        self.count(bytes / 4096);
+        assert!(at.is_multiple_of(512) && bytes.is_multiple_of(512) && bytes <= 2 << 20);
+        let place = |at: u64| usize::try_from(at).expect("within the disk");
+        assert!(place(at + bytes) <= self.disk.len());
+        place(at)..place(at + bytes)
     }
 
     fn note(&mut self, at: Gpa, bytes: u64, is_write: bool) {
@@ -242,13 +270,35 @@ impl Hands for FakeHands {
         out.copy_from_slice(&self.disk[at..at + out.len()]);
     }
 
-    fn write_disk(&mut self, at: u64, bytes: &[u8]) -> Result<(), Denied> {
+    fn write_disk(&mut self, at: u64, bytes: &[u8]) -> Result<(), Unwritten> {
         self.count(bytes.len() as u64 / 4096);
         assert!(at.is_multiple_of(512) && bytes.len().is_multiple_of(512));
-        let at = usize::try_from(at).expect("within the disk");
-        let place = &mut self.disk[at..at + bytes.len()];
-        take(&mut self.short.write_disk)?;
-        place.copy_from_slice(bytes);
+        take(&mut self.short.write_disk).map_err(|_| Unwritten::HostShort)?;
+        for (place, sector) in (at..).step_by(512).zip(bytes.chunks(512)) {
+            self.overlay(place / 4096)?;
+            let place = usize::try_from(place).expect("within the disk");
+            self.disk[place..place + 512].copy_from_slice(sector);
+        }
+        Ok(())
+    }
+
+    fn discard_disk(&mut self, at: u64, bytes: u64) {
+        let range = self.clearing(at, bytes);
+        for page in at.div_ceil(4096)..(at + bytes) / 4096 {
+            self.overlaid.remove(&page);
+            let place = usize::try_from(4096 * page).expect("within the disk");
+            assert!(range.contains(&place));
+            self.disk[place..place + 4096].fill(DISCARDED);
+        }
+    }
+
+    fn zero_disk(&mut self, at: u64, bytes: u64) -> Result<(), Unwritten> {
+        let range = self.clearing(at, bytes);
+        take(&mut self.short.write_disk).map_err(|_| Unwritten::HostShort)?;
+        for page in at / 4096..(at + bytes).div_ceil(4096) {
+            self.overlay(page)?;
+        }
+        self.disk[range].fill(0);
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::vec::Vec;
 
-use pleat_devices::virtio::{Denied, Hands, Plugged};
+use pleat_devices::virtio::{Denied, Hands, Plugged, Unwritten};
 use pleat_types::{Gfn, Gpa};
 
 use super::FakeHands;
@@ -97,10 +97,19 @@ impl Hands for Grudging {
         self.inner.read_disk(at, out);
     }
 
-    fn write_disk(&mut self, at: u64, bytes: &[u8]) -> Result<(), Denied> {
-        self.ask()?;
+    fn write_disk(&mut self, at: u64, bytes: &[u8]) -> Result<(), Unwritten> {
+        self.ask().map_err(|_| Unwritten::HostShort)?;
         self.disk_written += bytes.len() as u64;
         self.inner.write_disk(at, bytes)
+    }
+
+    fn discard_disk(&mut self, at: u64, bytes: u64) {
+        self.inner.discard_disk(at, bytes);
+    }
+
+    fn zero_disk(&mut self, at: u64, bytes: u64) -> Result<(), Unwritten> {
+        self.ask().map_err(|_| Unwritten::HostShort)?;
+        self.inner.zero_disk(at, bytes)
     }
 
     fn random(&mut self, out: &mut [u8]) {

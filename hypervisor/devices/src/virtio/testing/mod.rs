@@ -9,7 +9,7 @@ mod grudging;
 mod guest_queue;
 
 pub(crate) use driver::{Driver, NO_VECTOR, VERSION_1, config, input, output, set_config};
-pub(crate) use fake_hands::{FakeHands, Short};
+pub(crate) use fake_hands::{DISCARDED, FakeHands, Short};
 pub(crate) use grudging::Grudging;
 pub(crate) use guest_queue::{GuestQueue, RawDescriptor};
 

@@ -127,6 +127,27 @@ fn a_message_tells_of_the_configuration() {
 }
 
 #[test]
+fn an_interrupt_for_the_configuration_is_counted_once() {
+    for uses_msix in [false, true] {
+        let (mut board, mut hands, driver) = found(BALLOON);
+        if uses_msix {
+            driver.enable_msix(&mut board, &mut hands);
+        }
+        assert!(driver.negotiate(&mut board, VERSION_1));
+        assert_eq!(driver.set_config_vector(&mut board, 2), 2);
+        let _ = driver.start(&mut board);
+        driver.set_message(&mut hands, 2, 0x61);
+        for count in 1..4 {
+            board.set_balloon_target(count);
+            let _ = board.serve(&mut hands);
+            assert_eq!(driver.take_isr(&mut board), 2);
+            let view = board.virtio_functions().next().unwrap();
+            assert_eq!((view.name, view.interrupts), ("balloon", count), "{uses_msix}");
+        }
+    }
+}
+
+#[test]
 fn a_masked_message_waits_in_the_table() {
     let mut machine = Machine::with_msix();
     machine.fetch();

@@ -12,6 +12,7 @@ use crate::virtio::testing::{
 use crate::virtio::{BalloonSetup, DeviceSet, Direction, MemSetup, Served};
 use crate::{Board, BoardConfig, PortEffect};
 
+mod access;
 mod interrupts;
 mod probe;
 mod registers;

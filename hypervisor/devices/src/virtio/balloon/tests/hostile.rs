@@ -9,6 +9,7 @@ use super::super::super::{Step, Trouble};
 use super::{DATA, DEFLATE, INFLATE, RAM_BYTES, REPORTING, Rig, STATISTICS, gfns, into, out, statistics};
 
 const LEAVES: Trouble = Trouble::Guest("a buffer that leaves the address space");
+const TOO_MANY: Trouble = Trouble::Guest("more pages in one chain than a balloon takes");
 const NO_RAM: Trouble = Trouble::Guest("an address without RAM");
 
 #[test]
@@ -50,12 +51,61 @@ fn an_odd_rest_is_no_page() {
     }
 }
 
+/// 64 Ki pages: what one chain may name.
+const MOST: u32 = 0x1_0000;
+
 #[test]
-fn a_huge_buffer_is_taken_up_to_the_end_of_ram() {
+fn a_chain_names_so_many_pages_and_no_more() {
+    for (buffers, taken) in [
+        (std::vec![out(DATA, 4 * MOST)], Ok(0)),
+        (std::vec![out(DATA, 4 * MOST + 3)], Ok(0)),
+        (std::vec![out(DATA, 4 * MOST + 4)], Err(TOO_MANY)),
+        (
+            std::vec![out(DATA, 4 * MOST), out(DATA, 2), out(DATA, 2)],
+            Err(TOO_MANY),
+        ),
+        (std::vec![out(DATA, u32::MAX); 100], Err(TOO_MANY)),
+        (std::vec![out(u64::MAX - 100, u32::MAX)], Err(TOO_MANY)),
+    ] {
+        for index in [INFLATE, DEFLATE] {
+            let mut rig = Rig::new(0);
+            rig.driver[index].add(&mut rig.hands, &buffers);
+            assert_eq!(rig.kick(index), taken, "{buffers:?}");
+            let pages = if taken.is_ok() { u64::from(MOST) } else { 0 };
+            assert_eq!(rig.pages(), pages, "nothing of what is too much");
+        }
+    }
+    for (buffers, taken) in [
+        (std::vec![into(0, 4096 * MOST)], Ok(0)),
+        (std::vec![into(0, 4096 * MOST), into(0, 4095)], Ok(0)),
+        (std::vec![into(0, 4096 * MOST), into(0, 4096)], Err(TOO_MANY)),
+        (std::vec![into(0, u32::MAX)], Err(TOO_MANY)),
+        (std::vec![into(0, u32::MAX); 128], Err(TOO_MANY)),
+    ] {
+        let mut rig = Rig::new(REPORTING);
+        rig.driver[2].add(&mut rig.hands, &buffers);
+        assert_eq!(rig.kick(2), taken);
+        let reported = if taken.is_ok() { u64::from(MOST) } else { 0 };
+        assert_eq!(rig.balloon.reported(), reported);
+    }
+}
+
+/// `page_reporting_cycle`: 32 buffers, each of the largest size that Linux's allocator has.
+#[test]
+fn the_largest_report_of_linux_is_taken() {
+    let mut rig = Rig::new(REPORTING);
+    let buffers: Vec<_> = (0..32).map(|n| into(n << 22, 4 << 20)).collect();
+    rig.driver[2].add(&mut rig.hands, &buffers);
+    assert_eq!(rig.kick(2), Ok(0));
+    assert_eq!(rig.balloon.reported(), 32 << 10);
+}
+
+#[test]
+fn a_long_buffer_is_taken_up_to_the_end_of_ram() {
     let mut rig = Rig::new(0);
-    rig.driver[0].add(&mut rig.hands, &[out(DATA, u32::MAX)]);
+    let there = 10 * 64;
+    rig.driver[0].add(&mut rig.hands, &[out(RAM_BYTES - 4 * there, 4 * MOST)]);
     assert_eq!(rig.kick(INFLATE), Err(NO_RAM));
-    let there = (RAM_BYTES - DATA) / 4;
     assert_eq!(rig.balloon.inflated(), there);
     assert!(rig.used(INFLATE).is_empty());
 }
@@ -65,7 +115,7 @@ fn buffers_at_the_end_of_the_address_space_are_trouble() {
     for (at, bytes, trouble) in [
         (u64::MAX, 4, LEAVES),
         (u64::MAX - 3, 8, LEAVES),
-        (u64::MAX - 100, u32::MAX, LEAVES),
+        (u64::MAX - 100, 4 * MOST, LEAVES),
         (RAM_BYTES, 4, NO_RAM),
         (RAM_BYTES - 2, 4, NO_RAM),
         (u64::MAX - 4096, 4, NO_RAM),
@@ -116,9 +166,9 @@ fn reports_are_of_whole_pages_only() {
         (0x20_0001, 0, None),
         (0x20_0000, 12_287, Some((0x200, 2))),
         (u64::MAX, 1, None),
-        (u64::MAX, u32::MAX, None),
+        (u64::MAX, 4096 * MOST, None),
         // Its last page would end at 2^64, and is not counted.
-        (u64::MAX - 8191, u32::MAX, Some((0xf_ffff_ffff_fffe, 1))),
+        (u64::MAX - 8191, 4096 * MOST, Some((0xf_ffff_ffff_fffe, 1))),
         (u64::MAX - 4095, 4096, None),
     ];
     for (at, bytes, taken) in cases {
@@ -137,14 +187,15 @@ fn reports_are_of_whole_pages_only() {
 #[test]
 fn a_huge_report_goes_on_in_pieces_of_512_pages() {
     let mut rig = Rig::new(REPORTING);
-    rig.driver[2].add(&mut rig.hands, &[into(0x1800, u32::MAX), into(0x10, 100)]);
+    let buffers = [into(0x1800, 4096 * (MOST - 1) - 1), into(0x10, 100)];
+    rig.driver[2].add(&mut rig.hands, &buffers);
     for n in 0..20 {
         assert_eq!(rig.serve(2), Ok(Step::More));
         assert_eq!(rig.hands.reported.last(), Some(&(Gfn::new(2 + 512 * n), 512)));
     }
     assert_eq!(rig.kick(2), Ok(0));
-    // 0x1800 + 4 GiB - 1 ends within page 0x10_0001, and the other buffer has none.
-    assert_eq!(rig.balloon.reported(), 0x10_0001 - 2);
+    // It begins and ends within a page, and the other buffer has none.
+    assert_eq!(rig.balloon.reported(), u64::from(MOST) - 2);
     assert_eq!(rig.used(2).len(), 1);
 }
 

@@ -142,7 +142,8 @@ fn a_request_that_changes_while_it_is_served_stays_on_the_disk() {
         (IN, u64::MAX, 1, 128),
         (OUT, 0, 0, 128),
         (8, 0, 0, 128),
-        (11, 0, 2, 128),
+        (11, 0, 0, 128),
+        (12, 0, 2, 128),
     ] {
         let mut machine = Machine::new();
         machine.request(IN, 0, 0x2_0000);

@@ -1,5 +1,6 @@
 //! The block device against a driver that does what Linux's does, against hostile ones, and against a model.
 
+mod clear;
 mod hostile;
 mod model;
 
@@ -17,6 +18,8 @@ const IN: u32 = 0;
 const OUT: u32 = 1;
 const FLUSH: u32 = 4;
 const GET_ID: u32 = 8;
+const DISCARD: u32 = 11;
+const WRITE_ZEROES: u32 = 13;
 
 const HEADER: Gpa = Gpa::new(0x4000);
 const STATUS: Gpa = Gpa::new(0x5000);
@@ -114,8 +117,16 @@ fn linux_finds_a_disk_that_suits_it() {
     assert_eq!((field(24, 1), field(25, 1)), (3, 0), "a page is eight sectors");
     assert_eq!((field(26, 2), field(28, 4)), (8, 0), "and the least to write");
     assert_eq!(field(32, 1), 0, "writethrough");
-    assert!((33..300).all(|at| block.config(at) == 0) && block.config(usize::MAX) == 0);
-    assert_eq!(block.offered(), 1 << 2 | 1 << 6 | 1 << 9 | 1 << 10 | 1 << 11);
+    for limits in [36, 48] {
+        assert_eq!(field(limits, 4), 1 << 21, "sectors of a range to clear: 1 GiB");
+        assert_eq!(field(limits + 4, 4), 16, "ranges of a request");
+    }
+    assert_eq!(field(44, 4), 8, "discard_sector_alignment: a page");
+    assert_eq!(field(56, 1), 1, "write_zeroes_may_unmap");
+    let is_gap = |at: &usize| (33..36).contains(at) || *at > 56;
+    assert!((33..300).filter(is_gap).all(|at| block.config(at) == 0) && block.config(usize::MAX) == 0);
+    let (basic, clearing) = (1 << 2 | 1 << 6 | 1 << 9 | 1 << 10 | 1 << 11, 1 << 13 | 1 << 14);
+    assert_eq!(block.offered(), basic | clearing);
     assert!(field(12, 4) + 2 <= u64::from(Block::QUEUE_SIZES[0]));
 }
 
@@ -175,7 +186,7 @@ fn flush_and_identity_are_answered_and_nothing_else() {
         assert_eq!(machine.status(), 0);
     }
     assert_eq!(machine.block.refused(), 0);
-    for kind in [2, 3, 5, 10, 11, 13, 14, 0x8000_0000, u32::MAX] {
+    for kind in [2, 3, 5, 10, 12, 14, 16, 0x8000_0000, u32::MAX] {
         machine.request(kind, 0, 512);
         machine.serve_all();
         assert_eq!(machine.status(), 2, "{kind}");
