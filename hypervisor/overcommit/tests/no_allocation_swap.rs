@@ -8,8 +8,8 @@ use std::hint::black_box;
 use allocation_counter::{AllocationInfo, measure};
 use pleat_overcommit::merge::Key;
 use pleat_overcommit::swap::{
-    Cipher, Compressor, Content, Error, Fingerprinter, Location, Place, Pool, Released, Slot, Slots, Step,
-    fill, unpack,
+    Cipher, Compressor, Content, DiskPlace, Error, Fingerprinter, Location, Place, Pool, Released, Slot,
+    Slots, StagedPlace, Step, fill, unpack,
 };
 use pleat_types::{FRAME_SIZE, FrameMemory, FrozenFrame, Hfn, Hpa};
 
@@ -51,8 +51,8 @@ impl FrameMemory for Memory {
         *out = self.frames[at(frame)];
     }
 
-    fn frozen<'a>(&'a self, _: &'a FrozenFrame) -> &'a [u8; FRAME_SIZE] {
-        unreachable!("the swap store borrows no bytes")
+    fn frozen<'a>(&'a self, frame: &'a FrozenFrame) -> &'a [u8; FRAME_SIZE] {
+        &self.frames[at(frame.frame())]
     }
 
     fn zero_frame(&mut self, frame: Hfn) {
@@ -116,13 +116,17 @@ impl Store {
         let mut slot = Slot {
             location: Location::Filled(0),
             references: 2,
+            stamp: 0,
             key: Key(0),
             fingerprint: self.fingerprinter.of(&page),
         };
         let number = self.slots.allocate(&mut self.memory, slot).ok()?;
         slot.location = match self.compressor.pack(&page) {
             Content::Filled(word) => Location::Filled(word),
-            Content::Incompressible => Location::Disk(number),
+            Content::Incompressible => Location::Disk(DiskPlace {
+                block: number,
+                write: 0,
+            }),
             Content::Packed(bytes) => {
                 let mut donor = self.memory.take();
                 let stored = self.pool.store(&mut self.memory, number, bytes, &mut donor);
@@ -131,7 +135,7 @@ impl Store {
                 }
                 match stored {
                     Ok(place) => Location::Packed(place),
-                    Err(Error::Full) => Location::Staged(0),
+                    Err(Error::Full) => Location::Staged(StagedPlace { buffer: 0, write: 0 }),
                     Err(error) => panic!("{error}"),
                 }
             }
@@ -153,7 +157,7 @@ impl Store {
                 unpack(&packed[..length], &mut page).unwrap();
                 self.free(place);
             }
-            Location::Disk(_) | Location::Staged(_) => page = [0; FRAME_SIZE],
+            Location::Disk(_) | Location::Staged(_) | Location::Clean(_) => page = [0; FRAME_SIZE],
         }
         if matches!(slot.location, Location::Filled(_) | Location::Packed(_)) {
             assert_eq!(self.fingerprinter.of(&page), slot.fingerprint);

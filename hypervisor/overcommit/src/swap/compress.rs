@@ -56,6 +56,12 @@ impl Compressor {
         self.bound = bytes.min(super::MAX_OBJECT);
     }
 
+    /// The first bytes of what a page was packed to last.
+    #[must_use]
+    pub fn packed(&self, length: usize) -> &[u8] {
+        self.output.get(..length).unwrap_or(&[])
+    }
+
     /// Packs a page.
     pub fn pack(&mut self, page: &[u8; FRAME_SIZE]) -> Content<'_> {
         if let Some(word) = filled(page) {

@@ -278,7 +278,7 @@ impl<P: Platform> Hypervisor<P> {
                     .with_fixed_tables(memory, |stage2, tables| stage2.make_young(tables, gfn))??;
                 Ok(Taken::Passed)
             }
-            NotKept::PoolFull | NotKept::NoFrames => Ok(Taken::Full),
+            NotKept::PoolFull | NotKept::NoFrames | NotKept::Later => Ok(Taken::Full),
             NotKept::Bug(_) => Err(MemoryError::Bug("the swap store")),
         }
     }

@@ -1,0 +1,7 @@
+//! The disk tier: blocks, and the store with a disk that completes later, and fails as it is told.
+
+mod blocks;
+mod cases;
+mod failures;
+mod model;
+mod world;
