@@ -108,7 +108,7 @@ impl Clean {
     fn place_of(&self, page: Owner) -> Option<u32> {
         let page = page.gfn.get() ^ u64::from(page.guest.0) << 48;
         let hash = page.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-        u32::try_from(hash * u64::from(self.places()) >> 32)
+        u32::try_from((hash * u64::from(self.places())) >> 32)
             .ok()
             .filter(|_| !self.frames.is_empty())
     }

@@ -49,7 +49,7 @@ impl Store {
     /// The disk's blocks.
     #[must_use]
     pub fn blocks(&self) -> BlockCounts {
-        self.disk.blocks()
+        self.disk.blocks(self.slots.counts().clean)
     }
 
     /// Wants the content of a slot that is on the disk. What is there already, is nowhere near a disk, or is lost, can be

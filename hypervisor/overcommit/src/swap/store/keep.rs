@@ -81,6 +81,7 @@ impl Store {
                 return self.keep_packed(memory, slot, length);
             }
             Content::Packed(_) => NotKept::PoolFull,
+            Content::Incompressible if self.pool_frames_max == 0 => NotKept::PoolFull,
             Content::Incompressible => {
                 self.work.incompressible += 1;
                 NotKept::Incompressible

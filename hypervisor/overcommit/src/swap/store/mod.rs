@@ -130,6 +130,10 @@ impl Store {
     pub fn begin(&mut self, key: [u8; 32], pool_frames_max: u64) {
         self.fingerprinter = Some(Fingerprinter::new(key));
         self.pool_frames_max = pool_frames_max;
+        if pool_frames_max == 0 {
+            // Nobody takes what it packs.
+            self.compressor.set_bound(0);
+        }
     }
 
     /// What is in it.
@@ -220,7 +224,7 @@ impl Store {
             Location::Filled(word) => fill(word, &mut self.page),
             Location::Packed(place) => self.unpack(memory, place)?,
             Location::Disk(place) | Location::Clean(place) => {
-                self.take_arrived(memory, number.get(), place)?
+                self.take_arrived(memory, number.get(), place)?;
             }
             Location::Staged(place) => self
                 .disk

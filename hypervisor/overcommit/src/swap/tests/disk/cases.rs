@@ -147,13 +147,13 @@ fn a_full_disk_takes_no_more() {
     let mut kept = keep_noise(&mut world, 0..40);
     assert_eq!(
         world.keep(&noise(40), None),
-        Err(NotKept::Incompressible),
+        Err(NotKept::PoolFull),
         "each staged one has its block"
     );
     assert_eq!(world.keep(&half(40), None), Err(NotKept::PoolFull));
     world.settle();
     assert_eq!(world.store.blocks().free, 0);
-    assert_eq!(world.keep(&noise(40), None), Err(NotKept::Incompressible));
+    assert_eq!(world.keep(&noise(40), None), Err(NotKept::PoolFull));
     world.release(kept.pop().unwrap());
     kept.push(world.keep(&noise(40), None).unwrap());
     world.settle();
@@ -245,7 +245,7 @@ fn clean_copies_give_up_their_blocks() {
         world.settle();
     }
     assert_eq!((world.store.slots().clean, world.store.slots().disk), (0, 64));
-    assert_eq!(world.keep(&noise(1), None), Err(NotKept::Incompressible));
+    assert_eq!(world.keep(&noise(1), None), Err(NotKept::PoolFull));
     for (seed, reference) in (100..).zip(kept) {
         assert!(world.fetch(reference.slot()).unwrap() == noise(seed));
     }
@@ -259,19 +259,17 @@ fn reads_come_first_but_not_only() {
     world.settle();
     let waiting = keep_noise(&mut world, 100..132);
     let mut directions = Vec::new();
-    for n in 0..20 {
-        assert_eq!(
-            world.content(kept[n].slot()),
-            Err(NotHad::OnDisk(u32::try_from(n).unwrap()))
-        );
-        assert_eq!(world.want(kept[n].slot()), Coming::Soon);
+    for (n, reference) in (0..).zip(&kept) {
+        let slot = reference.slot();
+        assert_eq!(world.content(slot), Err(NotHad::OnDisk(n)));
+        assert_eq!(world.want(slot), Coming::Soon);
         directions.push(world.issue().unwrap().direction);
         world.finish(Fate::Done);
-        if world.want(kept[n].slot()) != Coming::Here {
+        if world.want(slot) != Coming::Here {
             world.issue();
             world.finish(Fate::Done);
         }
-        assert!(world.content(kept[n].slot()).unwrap() == noise(n as u64));
+        assert!(world.content(slot).unwrap() == noise(u64::from(n)));
     }
     assert_eq!(
         directions
@@ -312,7 +310,7 @@ fn after_the_last_number_nothing_is_written() {
     let mut world = World::new(0, 200, 0);
     world.store.skip_writes((1 << 32) - 2);
     let kept = keep_noise(&mut world, 0..2);
-    assert_eq!(world.keep(&noise(3), None), Err(NotKept::Incompressible));
+    assert_eq!(world.keep(&noise(3), None), Err(NotKept::PoolFull));
     world.settle();
     for (seed, reference) in (0..).zip(&kept) {
         assert!(world.fetch(reference.slot()).unwrap() == noise(seed));
@@ -340,4 +338,30 @@ fn a_disk_that_gets_too_few_frames_is_none() {
         store.for_each_frame(&memory, |_| held += 1).unwrap();
         assert_eq!(held, count);
     }
+}
+
+#[test]
+fn contents_that_nobody_asks_for_do_not_block_others() {
+    let mut world = World::new(0, 200, 0);
+    let kept = keep_noise(&mut world, 0..9);
+    world.settle();
+    for reference in &kept[..8] {
+        assert_eq!(world.want(reference.slot()), Coming::Soon);
+        world.issue().unwrap();
+        world.finish(Fate::Done);
+    }
+    let mut refused = 0;
+    while world.want(kept[8].slot()) == Coming::Later {
+        refused += 1;
+        assert_eq!(
+            world.want(kept[7].slot()),
+            Coming::Here,
+            "it is not sent away at once"
+        );
+    }
+    assert_eq!(refused, 64);
+    assert!(world.fetch(kept[8].slot()).unwrap() == noise(8));
+    // The oldest had to go. It comes again.
+    assert!(world.fetch(kept[0].slot()).unwrap() == noise(0));
+    world.audit();
 }

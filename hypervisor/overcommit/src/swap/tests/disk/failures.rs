@@ -95,7 +95,7 @@ fn without_answers_nothing_is_written_any_more() {
         world.finish(Fate::Failed(DiskError::TimedOut));
     }
     assert_eq!(world.store.disk_state(), DiskState::ReadOnly);
-    assert_eq!(world.keep(&noise(50), None), Err(NotKept::Incompressible));
+    assert_eq!(world.keep(&noise(50), None), Err(NotKept::PoolFull));
     world.store.hurry();
     assert!(world.store.is_disk_idle() && world.issue().is_none());
     assert_eq!((world.store.slots().staged, world.store.blocks().used), (8, 32));
@@ -136,10 +136,10 @@ fn when_the_disk_has_gone_what_is_staged_is_left() {
         assert_eq!(world.content(kept[n].slot()), Err(NotHad::Lost));
     }
     assert_eq!(world.store.disk_work().lost, 3);
-    for n in 32..40 {
-        assert!(world.content(kept[n].slot()).unwrap() == noise(n as u64));
+    for (seed, reference) in (32..).zip(&kept[32..]) {
+        assert!(world.content(reference.slot()).unwrap() == noise(seed));
     }
-    assert_eq!(world.keep(&noise(50), None), Err(NotKept::Incompressible));
+    assert_eq!(world.keep(&noise(50), None), Err(NotKept::PoolFull));
     for reference in kept {
         world.release(reference);
     }
@@ -231,5 +231,31 @@ fn who_dies_while_its_content_is_read_leaves_nothing() {
     assert!(world.fetch(next.slot()).unwrap() == noise(9));
     assert!(world.fetch(third.slot()).unwrap() == noise(2));
     assert_eq!(world.store.disk_work().reads, 3);
+    world.audit();
+}
+
+#[test]
+fn a_disk_that_goes_during_a_write_takes_nothing_along() {
+    let (mut world, kept) = begun(40);
+    world.finish(Fate::Failed(DiskError::Gone));
+    assert_eq!((world.store.slots().staged, world.store.blocks().used), (40, 0));
+    assert_all_there(&mut world, &kept);
+}
+
+#[test]
+fn what_has_no_block_because_some_were_bad_waits() {
+    let mut world = World::new(0, 4, 0);
+    world.disk.bad.insert(2);
+    let mut kept: Vec<_> = (0..4)
+        .map(|seed| world.keep(&noise(seed), None).unwrap())
+        .collect();
+    world.settle();
+    assert_eq!((world.store.slots().disk, world.store.slots().staged), (3, 1));
+    assert!(world.store.is_disk_idle(), "there is nothing that it could do");
+    assert_eq!(world.keep(&noise(4), None), Err(NotKept::PoolFull));
+    assert_all_there(&mut world, &kept);
+    world.release(kept.remove(0));
+    world.settle();
+    assert_eq!((world.store.slots().disk, world.store.slots().staged), (3, 0));
     world.audit();
 }

@@ -2,6 +2,7 @@
 
 mod blocks;
 mod cases;
+mod corruption;
 mod failures;
 mod model;
 mod world;
