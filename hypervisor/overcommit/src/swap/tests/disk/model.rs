@@ -8,7 +8,7 @@ use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_oneof, proptes
 use proptest::sample::Index;
 
 use super::world::{Fate, Page, World, half, noise, page};
-use crate::swap::{DiskError, DiskState, NotHad, NotKept};
+use crate::swap::{Coming, DiskError, DiskState, NotHad, NotKept};
 use pleat_types::{FRAME_SIZE, SlotReference};
 
 #[derive(Clone, Debug)]
@@ -17,7 +17,7 @@ enum Op {
     Keep(u64, u64, usize),
     Share(Index),
     Release(Index),
-    /// Its content is asked for, and if it is there the page has it again.
+    /// Its content is brought, and if it is there the page has it again.
     Return(Index),
     Want(Index),
     Ask(Index),
@@ -87,6 +87,16 @@ impl Model {
         false
     }
 
+    /// The disk does a little for one content.
+    fn bring(&mut self, n: usize) {
+        let slot = self.held[n].reference.slot();
+        if self.world.want(slot) == Coming::Soon {
+            self.finish(Fate::Done);
+            self.world.issue();
+            self.finish(Fate::Done);
+        }
+    }
+
     fn finish(&mut self, fate: Fate) {
         self.has_lied |= matches!(fate, Fate::LostWrite | Fate::Flipped(_));
         self.has_failed |= fate != Fate::Done || !self.world.disk.bad.is_empty();
@@ -119,6 +129,7 @@ impl Model {
             }
             Op::Return(which) => {
                 let n = which.index(self.held.len());
+                self.bring(n);
                 if self.ask(n) {
                     let held = self.held.swap_remove(n);
                     self.world.release_returned(held.reference, page(1, held.page));
@@ -182,11 +193,11 @@ fn fate() -> impl Strategy<Value = Fate> {
 fn operation() -> impl Strategy<Value = Op> {
     let index = any::<Index>;
     prop_oneof![
-        5 => (0..30_u64, 0..40_u64, 1..12_usize).prop_map(|(gfn, seed, count)| Op::Keep(gfn, seed, count)),
-        1 => (0..30_u64, 0..40_u64, 30..50_usize).prop_map(|(gfn, seed, count)| Op::Keep(gfn, seed, count)),
+        5 => (0..12_u64, 0..20_u64, 1..12_usize).prop_map(|(gfn, seed, count)| Op::Keep(gfn, seed, count)),
+        1 => (0..12_u64, 0..20_u64, 30..50_usize).prop_map(|(gfn, seed, count)| Op::Keep(gfn, seed, count)),
         1 => index().prop_map(Op::Share),
         5 => index().prop_map(Op::Release),
-        8 => index().prop_map(Op::Return),
+        12 => index().prop_map(Op::Return),
         8 => index().prop_map(Op::Want),
         3 => index().prop_map(Op::Ask),
         8 => Just(Op::Issue),
@@ -204,7 +215,7 @@ proptest! {
     fn whatever_fails_what_is_delivered_is_right(
         pool in 0..6_u64,
         blocks in 1..160_u32,
-        clean_frames in 0..2_usize,
+        clean_frames in 0..3_usize,
         operations in collection::vec(operation(), 1..120),
     ) {
         let world = World::new(pool, blocks, clean_frames);
