@@ -1,22 +1,23 @@
 //! The swap store is what the hypervisor falls back on when there is no memory: packing, storing, loading,
-//! compacting and auditing ask nobody for any. Counted, over everything that it can do.
+//! compacting, writing to a disk, reading from it and auditing ask nobody for any. Counted, over everything that it can do.
 
 #![forbid(unsafe_code)]
 
 use std::hint::black_box;
 
 use allocation_counter::{AllocationInfo, measure};
+use pleat_overcommit::ledger::Owner;
 use pleat_overcommit::merge::Key;
 use pleat_overcommit::swap::{
-    Cipher, Compressor, Content, Error, Fingerprinter, Location, Place, Pool, Released, Slot, Slots, Step,
-    fill, unpack,
+    self, Cipher, Coming, Compressor, Content, Direction, DiskError, DiskPlace, DiskPlan, Error,
+    Fingerprinter, Location, Place, Pool, Released, Slot, Slots, StagedPlace, Step, fill, unpack,
 };
-use pleat_types::{FRAME_SIZE, FrameMemory, FrozenFrame, Hfn, Hpa};
+use pleat_types::{FRAME_SIZE, FrameMemory, FrozenFrame, Gfn, GuestId, Hfn, Hpa, SlotReference};
 
 const FRAMES: usize = 64;
 
 /// Frames, and a stack of those that are free.
-struct Memory {
+struct Memory<const FRAMES: usize> {
     frames: Box<[[u8; FRAME_SIZE]; FRAMES]>,
     free: [Hfn; FRAMES],
     count: usize,
@@ -26,7 +27,7 @@ fn at(frame: Hfn) -> usize {
     usize::try_from(frame.get()).unwrap()
 }
 
-impl Memory {
+impl<const FRAMES: usize> Memory<FRAMES> {
     fn new() -> Self {
         Self {
             frames: Box::new([[0; FRAME_SIZE]; FRAMES]),
@@ -46,13 +47,13 @@ impl Memory {
     }
 }
 
-impl FrameMemory for Memory {
+impl<const FRAMES: usize> FrameMemory for Memory<FRAMES> {
     fn read_frame(&self, frame: Hfn, out: &mut [u8; FRAME_SIZE]) {
         *out = self.frames[at(frame)];
     }
 
-    fn frozen<'a>(&'a self, _: &'a FrozenFrame) -> &'a [u8; FRAME_SIZE] {
-        unreachable!("the swap store borrows no bytes")
+    fn frozen<'a>(&'a self, frame: &'a FrozenFrame) -> &'a [u8; FRAME_SIZE] {
+        &self.frames[at(frame.frame())]
     }
 
     fn zero_frame(&mut self, frame: Hfn) {
@@ -90,7 +91,7 @@ struct Store {
     pool: Pool,
     slots: Slots,
     fingerprinter: Fingerprinter,
-    memory: Memory,
+    memory: Memory<FRAMES>,
 }
 
 /// The n-th page: one word, or words that look random up to somewhere.
@@ -116,13 +117,17 @@ impl Store {
         let mut slot = Slot {
             location: Location::Filled(0),
             references: 2,
+            stamp: 0,
             key: Key(0),
             fingerprint: self.fingerprinter.of(&page),
         };
         let number = self.slots.allocate(&mut self.memory, slot).ok()?;
         slot.location = match self.compressor.pack(&page) {
             Content::Filled(word) => Location::Filled(word),
-            Content::Incompressible => Location::Disk(number),
+            Content::Incompressible => Location::Disk(DiskPlace {
+                block: number,
+                write: 0,
+            }),
             Content::Packed(bytes) => {
                 let mut donor = self.memory.take();
                 let stored = self.pool.store(&mut self.memory, number, bytes, &mut donor);
@@ -131,7 +136,7 @@ impl Store {
                 }
                 match stored {
                     Ok(place) => Location::Packed(place),
-                    Err(Error::Full) => Location::Staged(0),
+                    Err(Error::Full) => Location::Staged(StagedPlace { buffer: 0, write: 0 }),
                     Err(error) => panic!("{error}"),
                 }
             }
@@ -153,7 +158,7 @@ impl Store {
                 unpack(&packed[..length], &mut page).unwrap();
                 self.free(place);
             }
-            Location::Disk(_) | Location::Staged(_) => page = [0; FRAME_SIZE],
+            Location::Disk(_) | Location::Staged(_) | Location::Clean(_) => page = [0; FRAME_SIZE],
         }
         if matches!(slot.location, Location::Filled(_) | Location::Packed(_)) {
             assert_eq!(self.fingerprinter.of(&page), slot.fingerprint);
@@ -238,4 +243,131 @@ fn the_swap_store_takes_no_memory() {
     });
     assert_eq!(taken, AllocationInfo::default());
     assert_eq!(store.pool.counts().frames, 0);
+}
+
+/// The store as a whole, with a disk in memory.
+struct Whole {
+    store: swap::Store,
+    memory: Memory<DISK_FRAMES>,
+    disk: Box<[[u8; FRAME_SIZE]; BLOCKS]>,
+    /// So many blocks cannot be written.
+    failures: u32,
+}
+
+const DISK_FRAMES: usize = 160;
+const BLOCKS: usize = 100;
+/// The page that is given up: the first frame that is taken is the last one.
+const PAGE: Hfn = Hfn::new(DISK_FRAMES as u64 - 1);
+
+impl Whole {
+    fn keep(&mut self, owner: Owner, n: usize) -> Option<SlotReference> {
+        while self.store.wants_frame() {
+            let Some(frame) = self.memory.take() else {
+                break;
+            };
+            self.store.offer(frame).unwrap();
+        }
+        let frame = FrozenFrame::claim(PAGE);
+        self.memory.write(PAGE.base(), &page(n));
+        self.store
+            .keep(&mut self.memory, &frame, Key(0), Some(owner))
+            .ok()
+    }
+
+    /// The disk does what is due.
+    fn work(&mut self) {
+        self.store.hurry();
+        while let Some(request) = self.store.next_request(&mut self.memory).unwrap() {
+            let mut result = Ok(());
+            for (block, frame) in (request.first as usize..).zip(&request.frames) {
+                if self.failures > 0 && request.direction == Direction::Write {
+                    self.failures -= 1;
+                    result = Err(DiskError::BadSector);
+                } else if request.direction == Direction::Read {
+                    self.memory.write(frame.base(), &self.disk[block]);
+                } else {
+                    self.memory.read_frame(*frame, &mut self.disk[block]);
+                }
+            }
+            self.store.finished(&mut self.memory, result).unwrap();
+        }
+        while self.store.wants_write_back() {
+            match self.store.write_back(&mut self.memory).unwrap() {
+                Step::Freed(frame) => self.memory.give(frame),
+                Step::Moved => {}
+                Step::Nothing => break,
+            }
+        }
+    }
+
+    fn give_back(&mut self, owner: Owner, n: usize, reference: SlotReference) {
+        let slot = reference.slot();
+        while self.store.want(&self.memory, slot).unwrap() != Coming::Here {
+            self.work();
+        }
+        if let Ok(content) = self.store.content(&self.memory, slot) {
+            assert!(*content == page(n));
+        }
+        let freed = self
+            .store
+            .release_returned(&mut self.memory, reference, owner)
+            .unwrap();
+        freed.into_iter().for_each(|frame| self.memory.give(frame));
+    }
+
+    /// Pages go and come back, the same twice and then others.
+    fn use_it(&mut self, held: &mut [Option<(SlotReference, usize)>; 150]) {
+        for round in 0..4 {
+            for (n, held) in held.iter_mut().enumerate() {
+                if held.is_none() {
+                    let content = n + round / 2 * 31;
+                    *held = self.keep(owner(n), content).map(|reference| (reference, content));
+                    self.work();
+                }
+            }
+            self.failures = u32::try_from(round * 2).unwrap();
+            for (n, held) in held.iter_mut().enumerate().step_by(2) {
+                if let Some((reference, content)) = held.take() {
+                    self.give_back(owner(n), content, reference);
+                }
+            }
+            self.store.audit(&self.memory).unwrap();
+        }
+    }
+}
+
+fn owner(n: usize) -> Owner {
+    Owner {
+        guest: GuestId(1),
+        gfn: Gfn::new(n as u64),
+    }
+}
+
+#[test]
+fn the_disk_tier_takes_no_memory() {
+    let mut whole = Box::new(Whole {
+        store: swap::Store::new(),
+        memory: Memory::new(),
+        disk: Box::new([[0; FRAME_SIZE]; BLOCKS]),
+        failures: 0,
+    });
+    assert_eq!(whole.memory.take(), Some(PAGE));
+    let mut held = [const { None }; 150];
+    let taken = measure(|| {
+        let Whole { store, memory, .. } = &mut *whole;
+        let plan = DiskPlan {
+            blocks: 100,
+            clean_frames: 1,
+        };
+        store.begin([1; 32], 8);
+        let mut free: [Option<Hfn>; 80] = core::array::from_fn(|_| memory.take());
+        let mut free = free.iter_mut();
+        let begun = store.begin_disk(memory, [2; 32], plan, || free.next().and_then(Option::take));
+        assert_eq!(begun, Some(()));
+        whole.use_it(&mut held);
+    });
+    assert_eq!(taken, AllocationInfo::default());
+    let (work, disk) = (whole.store.work(), whole.store.disk_work());
+    assert!(work.written_back > 0 && disk.writes > 0 && disk.reads > 0 && disk.clean_hits > 0);
+    assert!(disk.bad_sectors > 0 && whole.store.blocks().bad > 0);
 }

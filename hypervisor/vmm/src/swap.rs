@@ -70,7 +70,7 @@ impl<P: Platform> Host<P> {
             return Err(NotKept::NoFrames);
         }
         let key = self.frames.last_key(frame.frame()).unwrap_or(Key(0));
-        self.swap.store.keep(self.platform.memory(), frame, key)
+        self.swap.store.keep(self.platform.memory(), frame, key, None)
     }
 
     /// What is known of a slot.
@@ -94,7 +94,7 @@ impl<P: Platform> Host<P> {
     pub(crate) fn content(&mut self, slot: SwapSlot) -> Result<&[u8; FRAME_SIZE], MemoryError> {
         let memory = self.platform.memory();
         self.swap.store.content(memory, slot).map_err(|error| match error {
-            NotHad::Damaged => MemoryError::Damaged(slot),
+            NotHad::Damaged | NotHad::Lost => MemoryError::Damaged(slot),
             NotHad::OnDisk(_) => MemoryError::Away,
             NotHad::Bug(_) => MemoryError::Bug("the swap store"),
         })
@@ -108,7 +108,7 @@ impl<P: Platform> Host<P> {
                 memory.write(frame.first().base(), content);
                 Ok(())
             }
-            Err(NotHad::Damaged) => Err(MemoryError::Damaged(slot)),
+            Err(NotHad::Damaged | NotHad::Lost) => Err(MemoryError::Damaged(slot)),
             Err(NotHad::OnDisk(_)) => Err(MemoryError::Away),
             Err(NotHad::Bug(_)) => Err(MemoryError::Bug("the swap store")),
         }

@@ -44,6 +44,18 @@ impl Cipher {
         nonce
     }
 
+    /// How many pages were encrypted.
+    #[must_use]
+    pub const fn used(&self) -> u64 {
+        self.next
+    }
+
+    /// As if so many pages had been encrypted.
+    #[cfg(test)]
+    pub(super) const fn skip_to(&mut self, used: u64) {
+        self.next = used;
+    }
+
     /// Decrypts in place what [`Cipher::encrypt`] made with this nonce.
     pub fn decrypt(&self, nonce: Nonce, page: &mut [u8; FRAME_SIZE]) {
         self.apply(nonce, page);

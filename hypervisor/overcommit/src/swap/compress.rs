@@ -51,15 +51,25 @@ impl Compressor {
         }
     }
 
-    /// Sets how many bytes a packed page may have; more than [`super::MAX_OBJECT`] no pool would take.
+    /// Sets how many bytes a packed page may have; more than [`super::MAX_OBJECT`] no pool would take. With none a page is
+    /// one word or incompressible, and nothing is tried.
     pub fn set_bound(&mut self, bytes: usize) {
         self.bound = bytes.min(super::MAX_OBJECT);
+    }
+
+    /// The first bytes of what a page was packed to last.
+    #[must_use]
+    pub fn packed(&self, length: usize) -> &[u8] {
+        self.output.get(..length).unwrap_or(&[])
     }
 
     /// Packs a page.
     pub fn pack(&mut self, page: &[u8; FRAME_SIZE]) -> Content<'_> {
         if let Some(word) = filled(page) {
             return Content::Filled(word);
+        }
+        if self.bound == 0 {
+            return Content::Incompressible;
         }
         let table = self.table.get_or_insert_with(CompressTable::small);
         // It fails only without room for the worst case.

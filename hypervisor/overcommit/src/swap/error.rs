@@ -24,6 +24,10 @@ pub enum Bug {
     BrokenSlot(u32),
     /// A slot has at least one reference, and at most [`super::MAX_REFERENCES`].
     BadReferences(u32),
+    /// The block is not one of the disk, or is not in use.
+    BadBlock(u32),
+    /// The buffer does not have what its slot says.
+    NotStaged(u32),
 }
 
 /// Why a request was not met.
@@ -64,6 +68,12 @@ pub enum Corruption {
     BrokenSlot(u32),
     /// The list of free slots does not hold just those.
     BrokenFreeList,
+    /// The blocks of the disk that are in use are not those that somebody has, or the tree of the free ones is broken.
+    BrokenBlocks,
+    /// A buffer on the way to the disk or back, and a slot, that say different things.
+    BrokenBuffer(u32),
+    /// A slot that is nobody's, and that no page's place has; or a place with another slot.
+    BrokenClean,
     /// The counts differ from what is there.
     Miscounted,
 }
@@ -75,6 +85,9 @@ impl fmt::Display for Corruption {
             Self::BrokenBin(bin) => write!(f, "broken list {bin} of the pool"),
             Self::BrokenSlot(slot) => write!(f, "broken slot {slot}"),
             Self::BrokenFreeList => f.write_str("broken list of free slots"),
+            Self::BrokenBlocks => f.write_str("broken record of the disk's blocks"),
+            Self::BrokenBuffer(slot) => write!(f, "broken buffer of slot {slot}"),
+            Self::BrokenClean => f.write_str("broken table of pages with clean copies"),
             Self::Miscounted => f.write_str("counts differ from what the swap store has"),
         }
     }

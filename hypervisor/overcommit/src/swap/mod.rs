@@ -3,7 +3,7 @@
 //! A page that is cold gives up its frame. Its content goes into a *slot* ([`Slots`]), whose number takes the
 //! frame's place in the page's entry, and in the entries of all pages that shared the frame. A slot says where the
 //! content is: all words of it are equal, and the slot itself has the word; or it is packed
-//! ([`Compressor`]) and lies with others in a frame of the [`Pool`]; or on a disk. What leaves for a disk is
+//! ([`Compressor`]) and lies with others in a frame of the [`Pool`]; or on a disk ([`disk`]), or on its way there. What leaves for a disk is
 //! encrypted ([`Cipher`]), and what comes back from anywhere is compared with its [`Fingerprint`]: bytes that are
 //! not the guest's own are never delivered.
 //!
@@ -13,6 +13,7 @@
 
 mod cipher;
 mod compress;
+mod disk;
 mod error;
 mod fingerprint;
 mod pool;
@@ -23,11 +24,17 @@ mod tests;
 
 pub use cipher::{Cipher, Nonce};
 pub use compress::{Compressor, Content, DEFAULT_BOUND, Damaged, fill, unpack};
+pub use disk::{
+    BlockCounts, CLEAN_FRAMES_MAX, Coming, Direction, DiskError, DiskPlan, DiskRequest, DiskState, DiskWork,
+    MAX_BLOCKS, RUN,
+};
 pub use error::{Bug, Corruption, Error};
 pub use fingerprint::{Fingerprint, Fingerprinter};
 pub use pool::{MAX_OBJECT, Place, Pool, PoolCounts, Step};
+pub use slots::{
+    DiskPlace, Location, MAX_REFERENCES, MAX_SLOTS, Released, Slot, SlotCounts, Slots, StagedPlace,
+};
 pub use store::{NotHad, NotKept, PURSE, Store, StoreWork};
-pub use slots::{Location, MAX_REFERENCES, MAX_SLOTS, Released, Slot, SlotCounts, Slots};
 
 /// Some bits of a word, at most 32 of them.
 #[allow(clippy::cast_possible_truncation)] // no more than 32 bits are left

@@ -152,7 +152,7 @@ impl<P: Platform> Scanner<'_, P> {
         let bytes = memory.frozen(&frozen);
         match self.host.swap.store.content(memory, slot) {
             Ok(content) => Ok(content::are_equal(content, bytes)),
-            Err(NotHad::Damaged) => Err(MemoryError::Damaged(slot)),
+            Err(NotHad::Damaged | NotHad::Lost) => Err(MemoryError::Damaged(slot)),
             Err(NotHad::OnDisk(_)) => Err(MemoryError::Away),
             Err(NotHad::Bug(_)) => Err(MemoryError::Bug("the swap store")),
         }

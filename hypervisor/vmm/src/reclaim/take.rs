@@ -289,7 +289,7 @@ impl<P: Platform> Hypervisor<P> {
                 Ok(Taken::Passed)
             }
             NotKept::PoolFull => Ok(Taken::Full),
-            NotKept::NoFrames => Ok(Taken::NoFrames),
+            NotKept::Later | NotKept::NoFrames => Ok(Taken::NoFrames),
             NotKept::Bug(_) => Err(MemoryError::Bug("the swap store")),
         }
     }

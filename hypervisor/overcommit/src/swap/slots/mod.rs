@@ -7,7 +7,9 @@
 //! records. So nothing has to be prepared when a frame is added, and the table has the lowest numbers in use.
 
 mod audit;
+mod clean;
 mod directory;
+mod oldest;
 mod record;
 
 use pleat_types::{FrameMemory, Hfn};
@@ -17,7 +19,7 @@ use directory::Directory;
 use record::{Record, Spot};
 
 pub use directory::MAX_SLOTS;
-pub use record::{Location, MAX_REFERENCES, Slot};
+pub use record::{DiskPlace, Location, MAX_REFERENCES, Slot, StagedPlace};
 
 /// Slots by the kind of place that their content is in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -30,6 +32,8 @@ pub struct SlotCounts {
     pub disk: u64,
     /// On the way there.
     pub staged: u64,
+    /// On the disk, and no page's.
+    pub clean: u64,
     /// The pages that have all these contents.
     pub references: u64,
 }
@@ -38,7 +42,7 @@ impl SlotCounts {
     /// Slots that are in use.
     #[must_use]
     pub const fn slots(&self) -> u64 {
-        self.filled + self.packed + self.disk + self.staged
+        self.filled + self.packed + self.disk + self.staged + self.clean
     }
 
     const fn kind(&mut self, location: Location) -> &mut u64 {
@@ -47,6 +51,7 @@ impl SlotCounts {
             Location::Packed(_) => &mut self.packed,
             Location::Disk(_) => &mut self.disk,
             Location::Staged(_) => &mut self.staged,
+            Location::Clean(_) => &mut self.clean,
         }
     }
 
@@ -79,6 +84,8 @@ pub struct Slots {
     /// The first free one before that, plus one.
     free: u32,
     counts: SlotCounts,
+    /// Where the search for the oldest in the pool goes on.
+    hand: u32,
 }
 
 impl Slots {
@@ -94,8 +101,10 @@ impl Slots {
                 packed: 0,
                 disk: 0,
                 staged: 0,
+                clean: 0,
                 references: 0,
             },
+            hand: 0,
         }
     }
 
@@ -140,7 +149,8 @@ impl Slots {
 
     /// Puts a content into a free slot; the number of that.
     pub fn allocate<M: FrameMemory>(&mut self, memory: &mut M, slot: Slot) -> Result<u32, Error> {
-        if slot.references == 0 || slot.references > MAX_REFERENCES {
+        let is_clean = matches!(slot.location, Location::Clean(_));
+        if slot.references == 0 || slot.references > MAX_REFERENCES || is_clean {
             return Err(Bug::BadReferences(slot.references).into());
         }
         let number = self.take(memory)?;
@@ -163,6 +173,9 @@ impl Slots {
         location: Location,
     ) -> Result<Location, Bug> {
         let (spot, slot) = self.used(memory, number)?;
+        if matches!(location, Location::Clean(_)) {
+            return Err(Bug::BrokenSlot(number));
+        }
         spot.store(memory, Record::Used(Slot { location, ..slot }));
         self.counts.subtract(slot.location);
         self.counts.add(location);
@@ -194,10 +207,15 @@ impl Slots {
             spot.store(memory, Record::Used(Slot { references, ..slot }));
             return Ok(Released::Kept);
         }
+        self.vacate(memory, spot, number, slot.location);
+        Ok(Released::Last(slot.location))
+    }
+
+    /// A slot is free from now on.
+    fn vacate<M: FrameMemory>(&mut self, memory: &mut M, spot: Spot, number: u32, location: Location) {
         spot.store(memory, Record::Free(self.free));
         self.free = number + 1;
-        self.counts.subtract(slot.location);
-        Ok(Released::Last(slot.location))
+        self.counts.subtract(location);
     }
 
     /// The number of a free slot, which is none any more.
@@ -223,7 +241,18 @@ impl Slots {
         spot.filter(|_| number < self.fresh).ok_or(Bug::NoSlot(number))
     }
 
+    /// The slot of a content that some page has.
     fn used<M: FrameMemory>(&self, memory: &M, number: u32) -> Result<(Spot, Slot), Bug> {
+        let (spot, slot) = self.any(memory, number)?;
+        if slot.references > 0 {
+            Ok((spot, slot))
+        } else {
+            Err(Bug::NoSlot(number))
+        }
+    }
+
+    /// A slot that is not free.
+    fn any<M: FrameMemory>(&self, memory: &M, number: u32) -> Result<(Spot, Slot), Bug> {
         let spot = self.spot(memory, number)?;
         match spot.load(memory) {
             Some(Record::Used(slot)) => Ok((spot, slot)),

@@ -1,8 +1,8 @@
 //! A slot: 32 bytes that say where a content is, and how many pages have it.
 //!
 //! ```text
-//!  word 0   value: what is filled in, a place in the pool, a block of the disk, a staged page; of a free slot the next
-//!           free one, plus one
+//!  word 0   value: what is filled in; a place in the pool 48 and a stamp 16; a block of the disk or a buffer 32 and the
+//!           number of its write 32; of a free slot the next free one, plus one
 //!  word 1   kind 8, references 24, key 32
 //!  word 2,3 fingerprint
 //! ```
@@ -30,6 +30,27 @@ const FILLED: u32 = 1;
 const PACKED: u32 = 2;
 const DISK: u32 = 3;
 const STAGED: u32 = 4;
+const CLEAN: u32 = 5;
+/// Bits of a place in the pool. The stamp is above them.
+const PLACE_BITS: u32 = 48;
+
+/// A block of the disk, and the number of the write that it was encrypted for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DiskPlace {
+    /// The block.
+    pub block: u32,
+    /// No two writes of a boot have the same number.
+    pub write: u32,
+}
+
+/// A buffer on its way to the disk, and the number of the write that it was encrypted for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StagedPlace {
+    /// The buffer.
+    pub buffer: u32,
+    /// No two writes of a boot have the same number.
+    pub write: u32,
+}
 
 /// Where a content is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,10 +59,12 @@ pub enum Location {
     Filled(u64),
     /// In the pool.
     Packed(Place),
-    /// In this block of the disk.
-    Disk(u32),
-    /// In a buffer with this number, on its way to the disk.
-    Staged(u32),
+    /// On the disk.
+    Disk(DiskPlace),
+    /// On its way there.
+    Staged(StagedPlace),
+    /// On the disk, and no page needs it. It is there for the page that had it last and may have it again.
+    Clean(DiskPlace),
 }
 
 impl Location {
@@ -49,20 +72,32 @@ impl Location {
         match self {
             Self::Filled(word) => (FILLED, word),
             Self::Packed(place) => (PACKED, place.to_bits()),
-            Self::Disk(block) => (DISK, block as u64),
-            Self::Staged(buffer) => (STAGED, buffer as u64),
+            Self::Disk(place) => (DISK, pair(place.block, place.write)),
+            Self::Staged(place) => (STAGED, pair(place.buffer, place.write)),
+            Self::Clean(place) => (CLEAN, pair(place.block, place.write)),
         }
     }
 
     fn decode(kind: u32, value: u64) -> Option<Self> {
+        let (low, write) = (bits(value, 0, 32), bits(value, 32, 32));
         match kind {
             FILLED => Some(Self::Filled(value)),
-            PACKED => Place::from_bits(value).map(Self::Packed),
-            DISK => u32::try_from(value).ok().map(Self::Disk),
-            STAGED => u32::try_from(value).ok().map(Self::Staged),
+            PACKED => Place::from_bits(value & ((1 << PLACE_BITS) - 1)).map(Self::Packed),
+            DISK => Some(Self::Disk(DiskPlace { block: low, write })),
+            STAGED => Some(Self::Staged(StagedPlace { buffer: low, write })),
+            CLEAN => Some(Self::Clean(DiskPlace { block: low, write })),
             _ => None,
         }
     }
+
+    /// Whether this is where a content can be that so many pages have: only a clean one is nobody's.
+    const fn suits(self, references: u32) -> bool {
+        matches!(self, Self::Clean(_)) == (references == 0)
+    }
+}
+
+const fn pair(low: u32, high: u32) -> u64 {
+    low as u64 | (high as u64) << 32
 }
 
 /// What is in a slot.
@@ -72,6 +107,8 @@ pub struct Slot {
     pub location: Location,
     /// How many pages have it.
     pub references: u32,
+    /// When it came into the pool, by a clock that wraps; 0 if it is elsewhere.
+    pub stamp: u16,
     /// The key that its merging would go by; 0 if it has none.
     pub key: Key,
     /// What it must have when it comes back.
@@ -111,10 +148,14 @@ impl Spot {
         low.copy_from_slice(&word(2).to_le_bytes());
         high.copy_from_slice(&word(3).to_le_bytes());
         let references = bits(about, 8, REFERENCE_BITS);
-        (references > 0).then_some(())?;
+        let location = Location::decode(bits(about, 0, 8), value)?;
+        location.suits(references).then_some(())?;
+        let is_packed = matches!(location, Location::Packed(_));
+        let stamp = if is_packed { value >> PLACE_BITS } else { 0 };
         Some(Record::Used(Slot {
-            location: Location::decode(bits(about, 0, 8), value)?,
+            location,
             references,
+            stamp: u16::try_from(stamp).unwrap_or(0),
             key: Key(bits(about, 32, 32)),
             fingerprint: Fingerprint(fingerprint),
         }))
@@ -125,7 +166,10 @@ impl Spot {
         let words = match record {
             Record::Free(next) => [u64::from(next), 0, 0, 0],
             Record::Used(slot) => {
-                let (kind, value) = slot.location.encode();
+                let (kind, mut value) = slot.location.encode();
+                if kind == PACKED {
+                    value |= u64::from(slot.stamp) << PLACE_BITS;
+                }
                 let about = u64::from(kind) | u64::from(slot.references) << 8 | u64::from(slot.key.0) << 32;
                 let both = u128::from_le_bytes(slot.fingerprint.0);
                 [value, about, low(both), low(both >> 64)]

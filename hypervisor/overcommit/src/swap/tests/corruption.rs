@@ -6,7 +6,10 @@ use proptest::prelude::{ProptestConfig, any, prop_assert, proptest};
 use proptest::sample::Index;
 
 use super::memory::Memory;
-use super::{Numbers, slots::slot};
+use super::{
+    Numbers,
+    slots::{disk, slot},
+};
 use crate::swap::{Bug, Error, Location, Place, Pool, Slots, Step};
 use pleat_types::{FRAME_SIZE, FrameMemory, Hfn};
 
@@ -122,7 +125,7 @@ proptest! {
         let mut slots = Slots::new();
         (0..2).for_each(|frame| slots.add_frame(&mut memory, Hfn::new(frame)).unwrap());
         for n in 0..128 {
-            slots.allocate(&mut memory, slot(Location::Disk(n), 1 + n % 3)).unwrap();
+            slots.allocate(&mut memory, slot(disk(n, n), 1 + n % 3)).unwrap();
         }
         for n in (0..128).step_by(3) {
             let _ = slots.release_reference(&mut memory, n).unwrap();
@@ -138,7 +141,7 @@ proptest! {
             let _ = slots.add_reference(&mut memory, n);
             let _ = slots.set_location(&mut memory, n, Location::Filled(1));
             let _ = slots.release_reference(&mut memory, n);
-            let _ = slots.allocate(&mut memory, slot(Location::Disk(n), 1));
+            let _ = slots.allocate(&mut memory, slot(disk(n, n), 1));
         }
     }
 }

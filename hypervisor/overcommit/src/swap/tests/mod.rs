@@ -2,6 +2,7 @@
 
 mod compress;
 mod corruption;
+mod disk;
 mod memory;
 mod pool;
 mod pool_model;

@@ -5,14 +5,24 @@ use std::vec::Vec;
 use super::memory::Memory;
 use crate::ledger::Key;
 use crate::swap::{
-    Bug, Error, Fingerprint, Location, MAX_REFERENCES, Place, Released, Slot, SlotCounts, Slots,
+    Bug, DiskPlace, Error, Fingerprint, Location, MAX_REFERENCES, Place, Released, Slot, SlotCounts, Slots,
+    StagedPlace,
 };
 use pleat_types::Hfn;
+
+pub fn disk(block: u32, write: u32) -> Location {
+    Location::Disk(DiskPlace { block, write })
+}
+
+fn staged(buffer: u32, write: u32) -> Location {
+    Location::Staged(StagedPlace { buffer, write })
+}
 
 pub fn slot(location: Location, references: u32) -> Slot {
     Slot {
         location,
         references,
+        stamp: 0,
         key: Key(0x8765_4321),
         fingerprint: Fingerprint(*b"0123456789abcdef"),
     }
@@ -34,10 +44,10 @@ fn all_that_a_slot_has_comes_back() {
         slot(Location::Filled(u64::MAX), 1),
         slot(Location::Filled(0), MAX_REFERENCES),
         slot(Location::Packed(Place::from_bits(0xffff_ffff_ffff).unwrap()), 2),
-        slot(Location::Disk(u32::MAX), 3),
+        slot(disk(u32::MAX, u32::MAX), 3),
         Slot {
             key: Key(0),
-            ..slot(Location::Staged(0), 4)
+            ..slot(staged(0, u32::MAX), 4)
         },
     ];
     for (number, slot) in (0..).zip(all) {
@@ -51,6 +61,7 @@ fn all_that_a_slot_has_comes_back() {
         packed: 1,
         disk: 1,
         staged: 1,
+        clean: 0,
         references: u64::from(MAX_REFERENCES) + 10,
     };
     assert_eq!((*slots.counts(), slots.counts().slots()), (expected, 5));
@@ -98,13 +109,13 @@ fn a_second_root_comes_after_131072_slots() {
         assert!(slots.needs_frame());
         slots.add_frame(&mut memory, Hfn::new(frame)).unwrap();
     }
-    let disk = slot(Location::Disk(5), 9);
-    assert_eq!(slots.allocate(&mut memory, disk), Ok(131_072));
+    let far = slot(disk(5, 6), 9);
+    assert_eq!(slots.allocate(&mut memory, far), Ok(131_072));
     for number in (0..131_072).step_by(127) {
         let word = Location::Filled(u64::from(number));
         assert_eq!(slots.get(&memory, number).unwrap().location, word);
     }
-    assert_eq!(slots.get(&memory, 131_072), Ok(disk));
+    assert_eq!(slots.get(&memory, 131_072), Ok(far));
     slots.audit(&memory).unwrap();
 }
 
@@ -127,7 +138,7 @@ fn the_last_page_frees_a_slot() {
     let mut slots = table(&mut memory, 2);
     let word = slot(Location::Filled(1), 2);
     let first = slots.allocate(&mut memory, word).unwrap();
-    let second = slots.allocate(&mut memory, slot(Location::Disk(7), 1)).unwrap();
+    let second = slots.allocate(&mut memory, slot(disk(7, 8), 1)).unwrap();
     slots.add_reference(&mut memory, first).unwrap();
     for expected in [
         Released::Kept,
@@ -138,8 +149,8 @@ fn the_last_page_frees_a_slot() {
         slots.audit(&memory).unwrap();
     }
     assert_eq!(slots.get(&memory, first), Err(Bug::NoSlot(first)));
-    let disk = Released::Last(Location::Disk(7));
-    assert_eq!(slots.release_reference(&mut memory, second), Ok(disk));
+    let last = Released::Last(disk(7, 8));
+    assert_eq!(slots.release_reference(&mut memory, second), Ok(last));
     assert_eq!(*slots.counts(), SlotCounts::default());
     // The last one that was freed is the first that is used again.
     assert_eq!(slots.allocate(&mut memory, word), Ok(second));
@@ -151,13 +162,13 @@ fn the_last_page_frees_a_slot() {
 fn a_slot_moves() {
     let mut memory = Memory::new(4);
     let mut slots = table(&mut memory, 2);
-    let staged = slot(Location::Staged(3), 2);
-    let number = slots.allocate(&mut memory, staged).unwrap();
-    let before = slots.set_location(&mut memory, number, Location::Disk(9));
-    assert_eq!(before, Ok(Location::Staged(3)));
+    let before = slot(staged(3, 4), 2);
+    let number = slots.allocate(&mut memory, before).unwrap();
+    let was = slots.set_location(&mut memory, number, disk(9, 4));
+    assert_eq!(was, Ok(staged(3, 4)));
     let expected = Slot {
-        location: Location::Disk(9),
-        ..staged
+        location: disk(9, 4),
+        ..before
     };
     assert_eq!(slots.get(&memory, number), Ok(expected));
     assert_eq!((slots.counts().staged, slots.counts().disk), (0, 1));
@@ -168,7 +179,7 @@ fn a_slot_moves() {
 fn numbers_that_are_no_slot_are_refused() {
     let mut memory = Memory::new(4);
     let mut slots = table(&mut memory, 2);
-    let number = slots.allocate(&mut memory, slot(Location::Disk(1), 1)).unwrap();
+    let number = slots.allocate(&mut memory, slot(disk(1, 0), 1)).unwrap();
     let _ = slots.release_reference(&mut memory, number).unwrap();
     for number in [number, 1, 127, 128, 131_072, 1 << 23, u32::MAX] {
         let bug = Bug::NoSlot(number);
@@ -181,11 +192,88 @@ fn numbers_that_are_no_slot_are_refused() {
         );
     }
     for references in [0, MAX_REFERENCES + 1] {
-        let refused = slots.allocate(&mut memory, slot(Location::Disk(1), references));
+        let refused = slots.allocate(&mut memory, slot(disk(1, 0), references));
         assert_eq!(refused, Err(Error::Bug(Bug::BadReferences(references))));
     }
-    let most = slots.allocate(&mut memory, slot(Location::Disk(1), MAX_REFERENCES));
+    let most = slots.allocate(&mut memory, slot(disk(1, 0), MAX_REFERENCES));
     let refused = slots.add_reference(&mut memory, most.unwrap());
     assert_eq!(refused, Err(Error::TooManyReferences));
     slots.audit(&memory).unwrap();
+}
+
+#[test]
+fn a_stamp_is_only_in_the_pool() {
+    let mut memory = Memory::new(4);
+    let mut slots = table(&mut memory, 2);
+    let packed = Location::Packed(Place::from_bits(0xffff_ffff_ffff).unwrap());
+    let stamped = Slot {
+        stamp: 0xfedc,
+        ..slot(packed, 1)
+    };
+    let number = slots.allocate(&mut memory, stamped).unwrap();
+    assert_eq!(slots.get(&memory, number), Ok(stamped));
+    assert_eq!(slots.set_location(&mut memory, number, disk(1, 2)), Ok(packed));
+    assert_eq!(slots.get(&memory, number).unwrap().stamp, 0);
+}
+
+#[test]
+fn a_slot_that_is_nobodys_waits_for_its_page() {
+    let mut memory = Memory::new(4);
+    let mut slots = table(&mut memory, 2);
+    let number = slots.allocate(&mut memory, slot(disk(1, 2), 1)).unwrap();
+    let place = DiskPlace { block: 1, write: 2 };
+    slots.retire(&mut memory, number).unwrap();
+    slots.audit(&memory).unwrap();
+    assert_eq!(
+        slots.clean(&memory, number),
+        Ok((place, slot(disk(1, 2), 1).fingerprint))
+    );
+    assert_eq!((slots.counts().clean, slots.counts().references), (1, 0));
+    let bug = Bug::NoSlot(number);
+    assert_eq!(slots.get(&memory, number), Err(bug), "no page may name it");
+    assert_eq!(slots.add_reference(&mut memory, number), Err(Error::Bug(bug)));
+    assert_eq!(slots.release_reference(&mut memory, number), Err(bug));
+    assert_eq!(slots.retire(&mut memory, number), Err(bug));
+    slots.revive(&mut memory, number, Key(7)).unwrap();
+    let revived = Slot {
+        key: Key(7),
+        ..slot(disk(1, 2), 1)
+    };
+    assert_eq!(slots.get(&memory, number), Ok(revived));
+    assert_eq!(slots.discard(&mut memory, number), Err(bug), "a page has it");
+    slots.retire(&mut memory, number).unwrap();
+    assert_eq!(slots.discard(&mut memory, number), Ok(1));
+    slots.audit(&memory).unwrap();
+    assert_eq!(*slots.counts(), SlotCounts::default());
+    let word = slots.allocate(&mut memory, slot(Location::Filled(1), 2));
+    assert!(
+        slots.retire(&mut memory, word.unwrap()).is_err(),
+        "only one on the disk"
+    );
+}
+
+#[test]
+fn the_oldest_of_the_pool_is_found() {
+    let mut memory = Memory::new(6);
+    let mut slots = table(&mut memory, 4);
+    let place = |n: u64| Place::from_bits(n).unwrap();
+    // The clock wraps: the n-th is older the lower n is.
+    for n in 0..300_u16 {
+        let packed = Slot {
+            stamp: n.wrapping_add(65_400),
+            ..slot(Location::Packed(place(u64::from(n))), 1)
+        };
+        slots.allocate(&mut memory, packed).unwrap();
+    }
+    for n in (0..300).filter(|n| n % 10 != 3) {
+        slots.set_location(&mut memory, n, disk(n, 0)).unwrap();
+    }
+    let now = 65_400_u16.wrapping_add(300);
+    let mut found = || slots.oldest_packed(&memory, now).map(|(number, _)| number);
+    assert_eq!(
+        [found(), found(), found(), found()],
+        [Some(3), Some(73), Some(133), Some(193)]
+    );
+    // The fifth look comes round the end.
+    assert_eq!(found(), Some(3));
 }

@@ -8,7 +8,7 @@ use proptest::sample::Index;
 
 use super::memory::Memory;
 use crate::ledger::Key;
-use crate::swap::{Bug, Error, Fingerprint, Location, Place, Released, Slot, Slots};
+use crate::swap::{Bug, DiskPlace, Error, Fingerprint, Location, Place, Released, Slot, Slots, StagedPlace};
 use pleat_types::Hfn;
 
 /// A root, and three frames of records.
@@ -113,8 +113,8 @@ fn location() -> impl Strategy<Value = Location> {
     prop_oneof![
         any::<u64>().prop_map(Location::Filled),
         (0..1_u64 << 48).prop_map(|bits| Location::Packed(Place::from_bits(bits).unwrap())),
-        any::<u32>().prop_map(Location::Disk),
-        any::<u32>().prop_map(Location::Staged),
+        any::<(u32, u32)>().prop_map(|(block, write)| Location::Disk(DiskPlace { block, write })),
+        any::<(u32, u32)>().prop_map(|(buffer, write)| Location::Staged(StagedPlace { buffer, write })),
     ]
 }
 
@@ -123,6 +123,7 @@ fn slot() -> impl Strategy<Value = Slot> {
         |(location, references, key, fingerprint)| Slot {
             location,
             references,
+            stamp: 0,
             key: Key(key),
             fingerprint: Fingerprint(fingerprint),
         },

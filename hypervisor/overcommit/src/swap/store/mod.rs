@@ -3,17 +3,24 @@
 //! Frames are never asked for when a content comes in: the store has a *purse* of a few, which is filled up whenever
 //! frames are freed, first of all by the very page whose content was kept. One content takes at most three: two for
 //! the table of slots and one for the pool; and the table wants one in 128. So a purse that was full once lasts, as
-//! long as each page that leaves is offered to it first.
+//! long as each page that leaves is offered to it first. What a disk needs ([`disk`]) is given once, at boot.
+//!
+//! A content goes where it fits first ([`keep`]): into its slot, if it is one word; packed into the pool, as long as that
+//! may grow or has room; to the disk. When the pool is full and there is a disk, what has been in the pool for long
+//! moves on ([`Store::write_back`]).
+
+mod disk;
+mod keep;
 
 use arrayvec::ArrayVec;
-use pleat_types::{FRAME_SIZE, FrameMemory, FrozenFrame, Hfn, SlotReference, SwapSlot};
+use pleat_types::{FRAME_SIZE, FrameMemory, Hfn, SlotReference, SwapSlot};
 
-use super::compress::{Compressor, Content, fill, unpack};
+use super::compress::{Compressor, fill, unpack};
+use super::disk::{Arrival, Disk};
 use super::error::{Bug, Corruption, Error};
 use super::fingerprint::Fingerprinter;
 use super::pool::{MAX_OBJECT, Place, Pool, PoolCounts, Step};
-use super::slots::{Location, Released, Slot, SlotCounts, Slots};
-use crate::ledger::Key;
+use super::slots::{DiskPlace, Location, Released, Slot, SlotCounts, Slots};
 
 /// Frames in a full purse.
 pub const PURSE: usize = 8;
@@ -23,10 +30,12 @@ const MOST_FOR_ONE: usize = 3;
 /// Why a content was not kept. Nothing has changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NotKept {
-    /// Packed it would hardly be smaller.
+    /// Packed it would hardly be smaller, and there is no disk, or none with room.
     Incompressible,
-    /// The pool is as large as it may get.
+    /// The pool is as large as it may get, and so is what the disk has, if there is one.
     PoolFull,
+    /// All buffers are on their way to the disk: when a write is done there is room again.
+    Later,
     /// The purse is empty: offer it frames.
     NoFrames,
     /// As many slots, or pages with one content, as there can be.
@@ -40,8 +49,10 @@ pub enum NotKept {
 pub enum NotHad {
     /// It is not what it was: it was damaged where it lay. It will never come back.
     Damaged,
-    /// It is in this block of the disk.
+    /// It is in this block of the disk: want it.
     OnDisk(u32),
+    /// The disk cannot read it. It will not come back.
+    Lost,
     /// A mistake in Pleat.
     Bug(Bug),
 }
@@ -63,12 +74,17 @@ pub struct StoreWork {
     pub packed_bytes: u64,
     /// Frames that closing gaps has freed.
     pub compacted: u64,
+    /// Contents that were staged for the disk.
+    pub staged: u64,
+    /// Of these, those that had been in the pool.
+    pub written_back: u64,
 }
 
 /// Contents of pages that have no frame. Large: to be a static.
 pub struct Store {
     slots: Slots,
     pool: Pool,
+    disk: Disk,
     compressor: Compressor,
     fingerprinter: Option<Fingerprinter>,
     purse: ArrayVec<Hfn, PURSE>,
@@ -88,6 +104,7 @@ impl Store {
         Self {
             slots: Slots::new(),
             pool: Pool::new(),
+            disk: Disk::new(),
             compressor: Compressor::new(),
             fingerprinter: None,
             purse: ArrayVec::new_const(),
@@ -102,6 +119,8 @@ impl Store {
                 damaged: 0,
                 packed_bytes: 0,
                 compacted: 0,
+                staged: 0,
+                written_back: 0,
             },
         }
     }
@@ -111,6 +130,10 @@ impl Store {
     pub fn begin(&mut self, key: [u8; 32], pool_frames_max: u64) {
         self.fingerprinter = Some(Fingerprinter::new(key));
         self.pool_frames_max = pool_frames_max;
+        if pool_frames_max == 0 {
+            // Nobody takes what it packs.
+            self.compressor.set_bound(0);
+        }
     }
 
     /// What is in it.
@@ -154,56 +177,6 @@ impl Store {
         self.purse.try_push(frame).map_err(|full| full.element())
     }
 
-    /// Keeps the content of a page: a slot with one reference, which is what comes back. `key` is what merging knows the
-    /// content by, zero if it does not.
-    pub fn keep<M: FrameMemory>(
-        &mut self,
-        memory: &mut M,
-        frame: &FrozenFrame,
-        key: Key,
-    ) -> Result<SlotReference, NotKept> {
-        self.make_room_for_slot(memory)?;
-        let Some(fingerprinter) = &self.fingerprinter else {
-            return Err(NotKept::PoolFull);
-        };
-        let page = memory.frozen(frame);
-        let fingerprint = fingerprinter.of(page);
-        let slot = Slot {
-            location: Location::Filled(0),
-            references: 1,
-            key,
-            fingerprint,
-        };
-        match self.compressor.pack(page) {
-            Content::Filled(word) => {
-                let location = Location::Filled(word);
-                let number = allocate(&mut self.slots, memory, Slot { location, ..slot })?;
-                self.work.filled += 1;
-                self.work.kept += 1;
-                Ok(SlotReference::claim(SwapSlot::new(number)))
-            }
-            Content::Packed(bytes) => {
-                let is_full = self.pool.counts().frames >= self.pool_frames_max;
-                let mut donor = if is_full { None } else { self.purse.pop() };
-                let number = match allocate(&mut self.slots, memory, slot) {
-                    Ok(number) => number,
-                    Err(error) => {
-                        self.purse.extend(donor);
-                        return Err(error);
-                    }
-                };
-                let stored = self.pool.store(memory, number, bytes, &mut donor);
-                let length = bytes.len() as u64;
-                self.purse.extend(donor);
-                self.finish(memory, number, stored, length, is_full)
-            }
-            Content::Incompressible => {
-                self.work.incompressible += 1;
-                Err(NotKept::Incompressible)
-            }
-        }
-    }
-
     /// One more page has this content.
     pub fn add_reference<M: FrameMemory>(
         &mut self,
@@ -224,9 +197,14 @@ impl Store {
         memory: &mut M,
         reference: SlotReference,
     ) -> Result<Option<Hfn>, Bug> {
-        match self.slots.release_reference(memory, reference.slot().get())? {
+        let number = reference.slot().get();
+        match self.slots.release_reference(memory, number)? {
+            Released::Kept | Released::Last(Location::Filled(_) | Location::Clean(_)) => Ok(None),
             Released::Last(Location::Packed(place)) => self.pool.free(memory, place),
-            Released::Kept | Released::Last(_) => Ok(None),
+            Released::Last(Location::Disk(place)) => self.disk.free(memory, number, place).map(|()| None),
+            Released::Last(Location::Staged(place)) => {
+                self.disk.unstage(memory, number, place).map(|()| None)
+            }
         }
     }
 
@@ -245,12 +223,21 @@ impl Store {
         match slot.location {
             Location::Filled(word) => fill(word, &mut self.page),
             Location::Packed(place) => self.unpack(memory, place)?,
-            Location::Disk(block) | Location::Staged(block) => return Err(NotHad::OnDisk(block)),
+            Location::Disk(place) | Location::Clean(place) => {
+                self.take_arrived(memory, number.get(), place)?;
+            }
+            Location::Staged(place) => self
+                .disk
+                .read_staged(memory, number.get(), place, &mut self.page)
+                .map_err(NotHad::Bug)?,
         }
         let is_same = |fingerprinter: &Fingerprinter| fingerprinter.of(&self.page) == slot.fingerprint;
         if self.fingerprinter.as_ref().is_some_and(is_same) {
             self.work.had += 1;
             return Ok(&self.page);
+        }
+        if matches!(slot.location, Location::Disk(_)) {
+            self.disk.note_damaged(number.get());
         }
         self.work.damaged += 1;
         Err(NotHad::Damaged)
@@ -271,10 +258,11 @@ impl Store {
     pub fn for_each_frame<M: FrameMemory>(&self, memory: &M, mut visit: impl FnMut(Hfn)) -> Result<(), Bug> {
         self.purse.iter().copied().for_each(&mut visit);
         self.slots.for_each_frame(memory, &mut visit);
+        self.disk.for_each_frame(&mut visit);
         self.pool.for_each_frame(memory, visit)
     }
 
-    /// Visits all slots that are in use.
+    /// Visits all slots that are in use. Those that are nobody's have no references.
     pub fn for_each_slot<M: FrameMemory>(
         &self,
         memory: &M,
@@ -286,51 +274,28 @@ impl Store {
     /// Checks all that the store has.
     pub fn audit<M: FrameMemory>(&self, memory: &M) -> Result<(), Corruption> {
         self.slots.audit(memory)?;
-        self.pool.audit(memory)
+        self.pool.audit(memory)?;
+        self.disk.audit(memory, &self.slots)
     }
 
-    fn make_room_for_slot<M: FrameMemory>(&mut self, memory: &mut M) -> Result<(), NotKept> {
-        while self.slots.needs_frame() {
-            let frame = self.purse.pop().ok_or(NotKept::NoFrames)?;
-            if self.slots.add_frame(memory, frame).is_err() {
-                self.purse.push(frame);
-                return Err(NotKept::TooMany);
-            }
-        }
-        Ok(())
-    }
-
-    /// What came of packing a content into the pool.
-    fn finish<M: FrameMemory>(
+    fn take_arrived<M: FrameMemory>(
         &mut self,
-        memory: &mut M,
+        memory: &M,
         number: u32,
-        stored: Result<Place, Error>,
-        length: u64,
-        is_full: bool,
-    ) -> Result<SlotReference, NotKept> {
-        let place = match stored {
-            Ok(place) => place,
-            Err(error) => {
-                // It never was anywhere.
-                let _ = self.slots.release_reference(memory, number);
-                return Err(match error {
-                    Error::Bug(bug) => NotKept::Bug(bug),
-                    _ if is_full => NotKept::PoolFull,
-                    _ => NotKept::NoFrames,
-                });
-            }
-        };
-        self.slots
-            .set_location(memory, number, Location::Packed(place))
-            .map_err(NotKept::Bug)?;
-        self.work.kept += 1;
-        self.work.packed_bytes += length;
-        Ok(SlotReference::claim(SwapSlot::new(number)))
+        place: DiskPlace,
+    ) -> Result<(), NotHad> {
+        match self.disk.read_arrived(memory, number, place, &mut self.page) {
+            Arrival::Here => Ok(()),
+            Arrival::NotYet => Err(NotHad::OnDisk(place.block)),
+            Arrival::Lost => Err(NotHad::Lost),
+        }
     }
 
     fn unpack<M: FrameMemory>(&mut self, memory: &M, place: Place) -> Result<(), NotHad> {
-        let length = self.pool.load(memory, place, &mut self.packed).map_err(NotHad::Bug)?;
+        let length = self
+            .pool
+            .load(memory, place, &mut self.packed)
+            .map_err(NotHad::Bug)?;
         let packed = self.packed.get(..length).unwrap_or(&[]);
         unpack(packed, &mut self.page).map_err(|_| {
             self.work.damaged += 1;
@@ -343,12 +308,4 @@ impl Default for Store {
     fn default() -> Self {
         Self::new()
     }
-}
-
-fn allocate<M: FrameMemory>(slots: &mut Slots, memory: &mut M, slot: Slot) -> Result<u32, NotKept> {
-    slots.allocate(memory, slot).map_err(|error| match error {
-        Error::Full => NotKept::NoFrames,
-        Error::TooManyReferences => NotKept::TooMany,
-        Error::Bug(bug) => NotKept::Bug(bug),
-    })
 }
