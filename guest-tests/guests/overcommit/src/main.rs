@@ -3,7 +3,7 @@
 //!
 //! Parameters of all: `how`, one of the names in `WAYS`; `pages` (0: all that lie in the longest row); `seed` (of what
 //! guests have in common, 1), `own` (a seed of this guest, 1); percentages of the pages that are `noise` (20), `zero` (5)
-//! and `filled` with one word (5): the others can be packed to a half, or to less than a tenth. Those of each way are at
+//! and `filled` with one word (5): the others can be packed to a quarter, or to less than a tenth. Those of each way are at
 //! its module. All report `up`, and `work-ok` if they come to their end; all measure `checked-pages`.
 #![no_std]
 #![no_main]

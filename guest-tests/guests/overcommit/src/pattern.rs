@@ -1,8 +1,9 @@
 //! Fills memory and works over it in rounds: a part is rewritten, a hot set is read again and again, everything is read
 //! in a row.
 //!
-//! Parameters: `rounds` (3), `hot` (reads of the hot set in a round; 0 means two for each page), `rewrite` (one of so many
-//! pages gets another content in a round, 4), `pause` (milliseconds after a round, 0). Events: `filled`, `half`.
+//! Parameters: `rounds` (1), `hot` (reads of the hot set in a round, 1000), `rewrite` (one of so many pages gets another
+//! content in a round, 4), `pause` (milliseconds after a round, 0), `checks` (one of so many pages is compared in the end, 1).
+//! Events: `filled`, `half`.
 
 use pleat_guest::hypercall;
 use pleat_guest::memory::WORDS;
@@ -61,8 +62,8 @@ impl Work {
         }
     }
 
-    fn scan(&mut self, round: u64) {
-        for page in 0..self.field.len() {
+    fn scan(&mut self, round: u64, part: usize) {
+        for page in (0..self.field.len()).step_by(part) {
             let content = self.content(page, round);
             self.field.check(page, 0..WORDS, content, "in a row");
         }
@@ -70,11 +71,7 @@ impl Work {
 }
 
 pub(crate) fn run(field: Field, parameters: Parameters<'_>) -> Field {
-    let rounds = parameters.number("rounds", 3);
-    let reads = match parameters.count("hot", 0) {
-        0 => field.len() * 2,
-        reads => reads,
-    };
+    let (rounds, reads) = (parameters.number("rounds", 1), parameters.count("hot", 1000));
     let mut work = Work {
         random: Random::new(field.own),
         rewrite: parameters.number("rewrite", 4).max(1),
@@ -87,12 +84,14 @@ pub(crate) fn run(field: Field, parameters: Parameters<'_>) -> Field {
     for round in 1..=rounds {
         work.rewrite(round);
         work.heat(reads, round);
-        work.scan(round);
+        if round < rounds {
+            work.scan(round, 1);
+        }
         if round == rounds.div_ceil(2) {
             hypercall::event("half");
         }
         pause(parameters, "pause", 0);
     }
-    work.scan(rounds);
+    work.scan(rounds, parameters.count("checks", 1).max(1));
     work.field
 }
