@@ -205,6 +205,10 @@ impl<P: Platform> Hypervisor<P> {
         };
         ages.hand = next.unwrap_or(Gfn::new(0));
         let has_wrapped = taking.has_wrapped || next.is_none();
+        if is_round && let Some(younger) = taking.younger(ages.hand) {
+            self.reclaimer.taking = Some(younger);
+            return Ok(());
+        }
         if is_round {
             // What was found in this look is still taken, and then something else is thought of.
             ages.is_exhausted = true;
