@@ -41,6 +41,8 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode> {
     let options = BootOptions {
         tsc_hz: None,
         is_interactive: !arguments.headless,
+        // It would be the first disk of whatever machine this boots on.
+        has_disk: false,
     };
     let boot = build::pack(context, &scenario, options, &directory)?;
     let output = match &arguments.output {

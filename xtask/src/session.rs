@@ -100,6 +100,7 @@ pub fn run(
     let options = BootOptions {
         tsc_hz: (kind == Kind::Bochs).then_some(BOCHS_HZ),
         is_interactive: console.is_some(),
+        has_disk: scenario.machine.disk.is_some(),
     };
     let files = build::pack(context, scenario, options, &directory)?;
     let iso = match scenario.machine.boot {
@@ -112,6 +113,7 @@ pub fn run(
         directory: &directory,
         console_port: console.as_ref().map(Console::port),
     };
+    machine::make_disk(&start)?;
     let began = Instant::now();
     let emulator = machine::start(context, kind, &start)?;
     if let Some(console) = &mut console {
@@ -127,6 +129,7 @@ pub fn run(
         Duration::ZERO
     };
     emulator.finish(patience);
+    machine::remove_disk(&start)?;
     drop(console);
     let failures = judge(scenario, &transcript, ending, &directory)?;
     Ok(Outcome {

@@ -42,6 +42,8 @@ pub struct RunConfig<'a> {
     pub reclaim: ReclaimConfig,
     /// When the host counts as short of memory.
     pub host: HostConfig,
+    /// The disk for pages that memory has no room for, if the machine has one for that: its content is lost.
+    pub disk: HostDisk,
     /// The guests.
     pub guests: ArrayVec<GuestConfig<'a>, MAX_GUESTS>,
     /// Console commands that run by themselves, in order of time.
@@ -93,6 +95,22 @@ impl Default for MergeConfig {
             hash_bits: 32,
         }
     }
+}
+
+/// Which disk the host may use for itself, and how.
+///
+/// Not an `Option`: the first variant is zero, as all has to be in the static place that a configuration is read into.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HostDisk {
+    /// None.
+    #[default]
+    Absent,
+    /// A virtio block device; else the first ATA disk, by a bus master; else that by the processor.
+    Best,
+    /// The first ATA disk, by the processor alone.
+    AtaPio,
+    /// A virtio block device alone.
+    Virtio,
 }
 
 /// When the host counts as short of memory, and how it asks for some.

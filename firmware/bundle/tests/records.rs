@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use arrayvec::ArrayVec;
 use pleat_bundle::config::{
-    ConfigError, DeviceConfig, DiskConfig, GuestConfig, HostConfig, MAX_GUESTS, Merge, MergeConfig, OnReboot,
-    Pages, RunConfig, Step, Terms, When, decode, encode,
+    ConfigError, DeviceConfig, DiskConfig, GuestConfig, HostConfig, HostDisk, MAX_GUESTS, Merge, MergeConfig,
+    OnReboot, Pages, RunConfig, Step, Terms, When, decode, encode,
 };
 use pleat_bundle::handover::{
     BOOT_INFO_MAGIC, BUNDLE_BASE, BootInfo, HandoverError, MAX_REGIONS, MemoryRegion, REGION_RAM,
@@ -149,6 +149,7 @@ fn sample_config() -> RunConfig<'static> {
             grace_ms: 500,
             ..HostConfig::default()
         },
+        disk: HostDisk::AtaPio,
         guests: std::iter::once(guest).collect(),
         script: [step, repeated].into_iter().collect(),
     }

@@ -3,10 +3,13 @@
 use core::arch::x86_64::__cpuid_count;
 use core::cell::OnceCell;
 
-use pleat_types::{CpuidResult, Exit, GuestId, Hfn, Platform, Provocation, Tsc};
+use pleat_types::{
+    CpuidResult, DiskFailure, DiskInfo, DiskKind, DiskRequest, Exit, GuestId, Hfn, Platform, Provocation, Tsc,
+};
 
 use crate::boot::MemoryMap;
-use crate::cpu::{rdtsc, wait_for_interrupt};
+use crate::cpu::rdtsc;
+use crate::disk::DiskPort;
 use crate::frames::Frames;
 use crate::serial::{CONSOLE, Stream};
 use crate::vmx::capability::{self, Capabilities};
@@ -18,6 +21,7 @@ pub struct Board {
     engine: Engine,
     frames: Frames,
     stream: Stream,
+    disk: DiskPort,
     tsc_hz: OnceCell<u64>,
     boot_epoch: u64,
 }
@@ -32,6 +36,7 @@ impl Board {
             engine: Engine::start(capabilities),
             frames,
             stream: Stream::get(),
+            disk: DiskPort::EMPTY,
             tsc_hz: OnceCell::new(),
             boot_epoch: clock::read_wall_clock(),
         }
@@ -84,13 +89,9 @@ impl Platform for Board {
     }
 
     fn idle(&mut self, until: Tsc) {
-        if until <= self.now() || CONSOLE.lock().has_input() {
-            return;
+        if !CONSOLE.lock().has_input() {
+            interrupts::sleep(self.disk.sleeps_until(until));
         }
-        // The deadline register takes 0 as "no interrupt" (SDM 11.5.4.1).
-        interrupts::set_timer(if until == Tsc::NEVER { 0 } else { until.0 });
-        wait_for_interrupt();
-        interrupts::set_timer(0);
     }
 
     fn now(&self) -> Tsc {
@@ -134,6 +135,22 @@ impl Platform for Board {
 
     fn stream_write(&mut self, bytes: &[u8]) {
         self.stream.write(bytes);
+    }
+
+    fn disk_open(&mut self, kind: Option<DiskKind>, patience: Tsc) -> Option<DiskInfo> {
+        self.disk.open(kind, patience)
+    }
+
+    fn disk_info(&self) -> Option<DiskInfo> {
+        self.disk.info()
+    }
+
+    fn disk_start(&mut self, request: &DiskRequest<'_>) -> Result<(), DiskFailure> {
+        self.disk.start(&self.frames, request)
+    }
+
+    fn disk_poll(&mut self) -> Option<Result<(), DiskFailure>> {
+        self.disk.poll(&self.frames)
     }
 
     fn provoke(&mut self, how: Provocation) -> ! {

@@ -11,14 +11,27 @@ pub fn rdtsc() -> u64 {
 
 /// Reads a byte from a port.
 pub fn inb(port: u16) -> u8 {
-    // SAFETY: the ports this crate names (UART, PIT, PIC, RTC, debug port) do not touch memory.
+    // SAFETY: reading a port that this crate names (UART, PIT, PIC, RTC, debug port, disk) does not touch memory.
     unsafe { x86::io::inb(port) }
 }
 
 /// Writes a byte to a port.
 pub fn outb(port: u16, value: u8) {
-    // SAFETY: as for `inb`; no device here does DMA.
+    // SAFETY: as for `inb`. The one device that then writes to memory is the disk, whose driver gives it frames that
+    // were checked (disk/).
     unsafe { x86::io::outb(port, value) }
+}
+
+/// Reads 32 bits from a port.
+pub fn inl(port: u16) -> u32 {
+    // SAFETY: as for `inb`; PCI's configuration space among the ports.
+    unsafe { x86::io::inl(port) }
+}
+
+/// Writes 32 bits to a port.
+pub fn outl(port: u16, value: u32) {
+    // SAFETY: as for `outb`.
+    unsafe { x86::io::outl(port, value) }
 }
 
 /// Writes bytes to one port, one after the other.
@@ -26,6 +39,30 @@ pub fn outsb(port: u16, bytes: &[u8]) {
     // SAFETY: reads exactly the slice; the port does not touch memory.
     unsafe {
         asm!("rep outsb", in("dx") port, inout("rsi") bytes.as_ptr() => _, inout("rcx") bytes.len() => _,
+             options(nostack, preserves_flags, readonly));
+    }
+}
+
+/// Reads `count` times 32 bits from one port into memory.
+///
+/// # Safety
+/// The memory is mapped, writable, and nothing refers to it.
+pub unsafe fn insl(port: u16, to: *mut u8, count: usize) {
+    // SAFETY: the caller vouches for the memory; DF is clear by the ABI.
+    unsafe {
+        asm!("rep insd", in("dx") port, inout("rdi") to => _, inout("rcx") count => _,
+             options(nostack, preserves_flags));
+    }
+}
+
+/// Writes `count` times 32 bits from memory to one port.
+///
+/// # Safety
+/// The memory is mapped.
+pub unsafe fn outsl(port: u16, from: *const u8, count: usize) {
+    // SAFETY: the caller vouches for the memory; DF is clear by the ABI.
+    unsafe {
+        asm!("rep outsd", in("dx") port, inout("rsi") from => _, inout("rcx") count => _,
              options(nostack, preserves_flags, readonly));
     }
 }

@@ -101,6 +101,12 @@ impl Frames {
         assert!(is_managed, "{frame} is not memory that was handed out");
     }
 
+    /// The address of `bytes` bytes in a frame, from `offset` on: for a device or a string instruction.
+    pub(crate) fn part(&self, frame: Hfn, offset: usize, bytes: usize) -> *mut u8 {
+        assert!(offset + bytes <= FRAME_SIZE, "a part lies in its frame");
+        self.frame(frame).wrapping_add(offset)
+    }
+
     #[inline]
     fn entry(&self, table: Hfn, index: usize) -> &AtomicU64 {
         assert!(index < WORDS, "a table has 512 entries");

@@ -1,16 +1,20 @@
-//! Interrupts of the host: the console's serial line and the wake-up timer.
+//! Interrupts of the host: the console's serial line, the disk and the wake-up timer.
 //!
-//! The serial line's IRQ 4 comes through the 8259 pair in virtual-wire mode (SDM vol. 3, 11.5.1: LINT0 as
+//! The serial line's IRQ 4 and the first ATA channel's IRQ 14 come through the 8259 pair in virtual-wire mode (SDM vol. 3, 11.5.1: LINT0 as
 //! ExtINT), which every machine has and which needs no table to find. The timer is the local APIC's
-//! TSC deadline.
+//! TSC deadline. The disk's only ends a sleep: its driver polls.
 
+use pleat_types::Tsc;
 use x86::msr::{IA32_APIC_BASE, IA32_TSC_DEADLINE, wrmsr};
 
-use crate::cpu::{inb, outb, rdmsr};
+use crate::cpu::{inb, outb, rdmsr, rdtsc, wait_for_interrupt};
 use crate::serial::{COM1_IRQ, CONSOLE};
 
 /// Vector of IRQ 0; IRQ 8 follows at + 8.
 const PIC_BASE: u8 = 0x30;
+/// Interrupt line of the first ATA channel, and the line of the first chip that the second one is at.
+const DISK_IRQ: u8 = 14;
+const CASCADE: u8 = 2;
 const TIMER_VECTOR: u8 = 0x40;
 const SPURIOUS_VECTOR: u8 = 0xff;
 
@@ -77,14 +81,31 @@ fn start_pic() {
         let is_first = chip == 0;
         outb(command, 0x11); // ICW1: edge triggered, cascade, ICW4 follows
         outb(data, if is_first { PIC_BASE } else { PIC_BASE + 8 });
-        outb(data, if is_first { 1 << 2 } else { 2 }); // ICW3: the second chip is at line 2
+        outb(data, if is_first { 1 << CASCADE } else { CASCADE }); // ICW3: the second chip is at line 2
         outb(data, 0x01); // ICW4: 8086 mode
         outb(data, if is_first { !(1 << COM1_IRQ) } else { 0xff });
     }
 }
 
+/// Lets the disk's interrupt through.
+pub fn allow_disk() {
+    outb(PIC_DATA[0], !(1 << COM1_IRQ | 1 << CASCADE));
+    outb(PIC_DATA[1], !(1 << (DISK_IRQ - 8)));
+}
+
+/// Sleeps until an interrupt, at the latest until `until`.
+pub fn sleep(until: Tsc) {
+    if until <= Tsc(rdtsc()) {
+        return;
+    }
+    // The deadline register takes 0 as "no interrupt" (SDM 11.5.4.1).
+    set_timer(if until == Tsc::NEVER { 0 } else { until.0 });
+    wait_for_interrupt();
+    set_timer(0);
+}
+
 /// Asks for an interrupt at this time; 0 for none.
-pub fn set_timer(tsc: u64) {
+fn set_timer(tsc: u64) {
     // SAFETY: the deadline only raises an interrupt that has a handler.
     unsafe { wrmsr(IA32_TSC_DEADLINE, tsc) }
 }
@@ -92,11 +113,17 @@ pub fn set_timer(tsc: u64) {
 /// Serves one interrupt, whether it came through the IDT or as a VM exit that acknowledged it.
 pub fn serve(vector: u8) {
     const COM1_VECTOR: u8 = PIC_BASE + COM1_IRQ;
+    const DISK_VECTOR: u8 = PIC_BASE + DISK_IRQ;
+    const SECOND_SPURIOUS_VECTOR: u8 = PIC_BASE + 15;
     match vector {
         COM1_VECTOR => {
             CONSOLE.lock().on_interrupt();
             outb(PIC_COMMAND[0], END_OF_INTERRUPT);
         }
+        // The disk took its request back because its driver has polled before the interrupt came: the second chip has
+        // nothing in service, but the first one has the second (8259A data sheet, IR7 of a slave).
+        SECOND_SPURIOUS_VECTOR => outb(PIC_COMMAND[0], END_OF_INTERRUPT),
+        DISK_VECTOR => PIC_COMMAND.iter().for_each(|port| outb(*port, END_OF_INTERRUPT)),
         // SAFETY: tells the local APIC that its interrupt has been served.
         TIMER_VECTOR => unsafe { wrmsr(X2APIC_EOI, 0) },
         // Spurious interrupts of either controller are in service nowhere and want no answer (8259A data

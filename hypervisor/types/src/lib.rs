@@ -8,6 +8,7 @@
 
 mod addr;
 mod cpu;
+mod disk;
 mod exit;
 mod frame;
 pub mod hypercall;
@@ -17,6 +18,7 @@ mod swap;
 
 pub use addr::{FRAME_SIZE, Gfn, Gpa, GuestId, Gva, Hfn, Hpa, LARGE_FRAMES};
 pub use cpu::{Event, Gpr, Injection, Registers, Segment, SegmentName, Vcpu};
+pub use disk::{DISK_RUN, DiskDirection, DiskFailure, DiskInfo, DiskKind, DiskRequest};
 pub use exit::{Access, CrAccess, EptViolation, Exit, PortAccess, PortSize};
 pub use frame::{FrozenFrame, OwnedFrame, PageSize, Share};
 pub use platform::{CpuidResult, FrameMemory, LINE, Platform, Provocation, Tsc};

@@ -1,6 +1,8 @@
 //! What the machine gives to the layers above it.
 
-use crate::{Exit, FRAME_SIZE, FrozenFrame, GuestId, Hfn, Hpa, Vcpu};
+use crate::{
+    DiskFailure, DiskInfo, DiskKind, DiskRequest, Exit, FRAME_SIZE, FrozenFrame, GuestId, Hfn, Hpa, Vcpu,
+};
 
 /// A point in time, or a span of it, in ticks of the time-stamp counter.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
@@ -105,7 +107,8 @@ pub trait Platform {
     /// A number that no guest can know or guess, from the processor's random number generator where it has
     /// one. Emulated machines repeat it.
     fn entropy(&mut self) -> u64;
-    /// Sleeps until an interrupt, at the latest until `until`.
+    /// Sleeps until an interrupt, at the latest until `until`. Returns early, or at once, when [`Platform::disk_poll`]
+    /// may have something to say.
     fn idle(&mut self, until: Tsc);
     /// Now.
     fn now(&self) -> Tsc;
@@ -126,6 +129,21 @@ pub trait Platform {
     fn console_room(&self) -> usize;
     /// Bytes for programs: the record stream (port 0xE9 where it exists, else COM2). Waits if it must.
     fn stream_write(&mut self, bytes: &[u8]);
+    /// Takes the host's own disk in use: of this kind alone, or the best there is. Nothing touches a disk before, because
+    /// its content is lost by what follows. A request that takes longer than `patience` has failed. Opening it once more
+    /// only sets that anew.
+    fn disk_open(&mut self, kind: Option<DiskKind>, patience: Tsc) -> Option<DiskInfo>;
+    /// The open disk, if there is one.
+    fn disk_info(&self) -> Option<DiskInfo>;
+    /// Gives the disk a request and returns at once; the frames belong to the disk until [`Platform::disk_poll`] has said
+    /// how it ended.
+    ///
+    /// # Errors
+    /// A request that is refused has touched nothing.
+    fn disk_start(&mut self, request: &DiskRequest<'_>) -> Result<(), DiskFailure>;
+    /// How the request ended, once; `None` while it goes on, and where there is none. Never waits, and costs a port access
+    /// when there is nothing to do; a disk without DMA moves a bounded number of sectors here.
+    fn disk_poll(&mut self) -> Option<Result<(), DiskFailure>>;
     /// Brings the hypervisor down in this way: it ends in a crash record.
     fn provoke(&mut self, how: Provocation) -> !;
 }

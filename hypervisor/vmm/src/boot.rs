@@ -15,13 +15,13 @@ use crate::script::Script;
 use crate::swap::Swap;
 use arrayvec::ArrayVec;
 use core::fmt;
-use pleat_bundle::config::{HostConfig, MAX_GUESTS, MergeConfig, ReclaimConfig, RunConfig};
+use pleat_bundle::config::{HostConfig, HostDisk, MAX_GUESTS, MergeConfig, ReclaimConfig, RunConfig};
 use pleat_bundle::{BundleError, Header, PAGE_SIZE, SectionKind};
 use pleat_devices::cpuid::CpuidPolicy;
 use pleat_overcommit::ledger::{FrameRecord, Region};
 use pleat_overcommit::merge::Pace;
 use pleat_overcommit::promise::{HostState, Thresholds};
-use pleat_types::{FRAME_SIZE, FrameMemory, Hpa, Platform, Tsc, Vcpu};
+use pleat_types::{DiskKind, FRAME_SIZE, FrameMemory, Hpa, Platform, Tsc, Vcpu};
 
 /// The largest configuration record.
 const CONFIG_MAX: usize = 24 << 10;
@@ -29,6 +29,8 @@ const CONFIG_MAX: usize = 24 << 10;
 const DEFAULT_SLICE_US: u32 = 1000;
 /// How far ahead a guest that wakes may be, in microseconds.
 const WAKE_CREDIT_US: u64 = 500;
+/// How many seconds a request to the host's disk may take: longer than any that succeeds.
+const DISK_PATIENCE_S: u64 = 5;
 
 /// What the machine found at boot.
 pub struct BootContext<'b> {
@@ -60,6 +62,8 @@ pub enum StartError {
     Config,
     /// The configuration has no guests.
     NoGuests,
+    /// The configuration gives the host a disk, and there is none of that kind.
+    NoDisk,
 }
 
 impl fmt::Display for StartError {
@@ -71,6 +75,7 @@ impl fmt::Display for StartError {
             Self::ConfigTooLarge(most) => write!(f, "the configuration record is larger than {most} bytes"),
             Self::Config => f.write_str("the configuration record cannot be read"),
             Self::NoGuests => f.write_str("the configuration has no guests"),
+            Self::NoDisk => f.write_str("the host was given a disk, and none of that kind was found"),
         }
     }
 }
@@ -121,6 +126,7 @@ impl<P: Platform> Storage<P> {
             merge: MergeConfig::ZERO,
             reclaim: ReclaimConfig::ZERO,
             host: HostConfig::ZERO,
+            disk: HostDisk::Absent,
             guests: ArrayVec::new_const(),
             script: ArrayVec::new_const(),
         },
@@ -160,6 +166,7 @@ impl<P: Platform> Hypervisor<P> {
         let frames = take_memory(boot, &header)?;
         platform.memory().zero_frame(frames.zero());
         let mut host = new_host(platform, frames, swap, config);
+        open_disk(&mut host)?;
         begin_merging(merger, &mut host, config);
         begin_reclaim(reclaimer, &mut host, config);
         let mut images = Images::new(bundle, &header);
@@ -242,6 +249,27 @@ fn begin_reclaim<P: Platform>(reclaimer: &mut Reclaimer, host: &mut Host<P>, con
     host.random.fill(&mut key);
     let pool = host.frames.counts().total * u64::from(config.compressed_percent) / 100;
     host.swap.store.begin(key, pool);
+    if config.is_on {
+        // Once it was full it stays so by what leaves: it must not have to be filled when there is nothing left.
+        let _ = host.swap.make_ready(&mut host.frames);
+    }
+}
+
+/// Takes the disk in use that the operator gave to the host. Without such a word none is touched.
+fn open_disk<P: Platform>(host: &mut Host<P>) -> Result<(), StartError> {
+    let kind = match host.config.disk {
+        HostDisk::Absent => return Ok(()),
+        HostDisk::Best => None,
+        HostDisk::AtaPio => Some(DiskKind::AtaPio),
+        HostDisk::Virtio => Some(DiskKind::Virtio),
+    };
+    let patience = Tsc(DISK_PATIENCE_S.saturating_mul(host.tsc_hz));
+    let disk = host
+        .platform
+        .disk_open(kind, patience)
+        .ok_or(StartError::NoDisk)?;
+    log::info!("disk of the host: {}, {} blocks", disk.kind.name(), disk.blocks);
+    Ok(())
 }
 
 fn begin_merging<P: Platform>(merger: &mut Merger, host: &mut Host<P>, config: &RunConfig<'_>) {

@@ -10,6 +10,9 @@ use crate::context::Context as Session;
 use crate::guests::{Kernel, Scenario};
 use crate::{process, progress};
 
+/// The program that checks the host's disk in the hypervisor's place, and its package.
+pub const DISK_CHECK: &str = "pleat-disk-check";
+
 /// The package of a test kernel.
 pub fn package_of(test_kernel: &str) -> String {
     format!("guest-{test_kernel}")
@@ -29,6 +32,9 @@ pub fn build(session: &Session, scenarios: &[Scenario]) -> Result<()> {
         .current_dir(&session.paths.root)
         .args(["build", "--release", "--locked"]);
     command.args(["--package", "pleat", "--package", "pleat-rom"]);
+    if scenarios.iter().any(|scenario| scenario.machine.checks_disk) {
+        command.args(["--package", DISK_CHECK]);
+    }
     for kernel in &kernels {
         command.args(["--package", kernel]);
     }

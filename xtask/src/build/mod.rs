@@ -39,6 +39,8 @@ pub struct BootOptions {
     pub tsc_hz: Option<u64>,
     /// A person sits at the console.
     pub is_interactive: bool,
+    /// The machine has the disk for the host that the scenario asks for, and nothing else in its place.
+    pub has_disk: bool,
 }
 
 /// Builds all programs that these scenarios need, in one call of Cargo, and one more for programs inside Linux guests.
@@ -62,7 +64,12 @@ pub fn pack(
     options: BootOptions,
     directory: &std::path::Path,
 ) -> Result<Boot> {
-    let hypervisor = session.paths.release().join("pleat");
+    let program = if scenario.machine.checks_disk {
+        cargo::DISK_CHECK
+    } else {
+        "pleat"
+    };
+    let hypervisor = session.paths.release().join(program);
     let rom = session.paths.images().join("rom.bin");
     let bundle = directory.join("bundle.bin");
     let image = bundle::assemble(session, scenario, options, &hypervisor)?;

@@ -1,10 +1,10 @@
 //! The configuration record: what the guests file says, with the sections its images are in.
 
 use anyhow::{Result, anyhow};
-use pleat_bundle::config::{self, DeviceConfig, DiskConfig, GuestConfig, RunConfig, Step};
+use pleat_bundle::config::{self, DeviceConfig, DiskConfig, GuestConfig, HostDisk, RunConfig, Step};
 
 use super::BootOptions;
-use crate::guests::{DeviceSpec, GuestSpec, Scenario, When};
+use crate::guests::{DeviceSpec, DiskBus, GuestSpec, HostDiskSpec, Scenario, When};
 
 /// The sections of a guest's images, and what the kernel among them is told.
 #[derive(Clone, Debug)]
@@ -51,6 +51,7 @@ pub fn run_config<'a>(
         merge: scenario.merge,
         reclaim: scenario.reclaim,
         host: scenario.host,
+        disk: host_disk(scenario.machine.disk.filter(|_| options.has_disk)),
         ..RunConfig::default()
     };
     let full = |what: &str| anyhow!("too many {what}");
@@ -81,6 +82,16 @@ pub fn run_config<'a>(
     Ok(run)
 }
 
+/// What the hypervisor may use as its disk.
+fn host_disk(disk: Option<HostDiskSpec>) -> HostDisk {
+    match disk.map(|disk| disk.bus) {
+        None => HostDisk::Absent,
+        Some(DiskBus::Ata) => HostDisk::Best,
+        Some(DiskBus::AtaPio) => HostDisk::AtaPio,
+        Some(DiskBus::Virtio) => HostDisk::Virtio,
+    }
+}
+
 /// A guest's devices, with its disk in that section.
 fn devices(spec: &DeviceSpec, disk: Option<u16>) -> DeviceConfig {
     DeviceConfig {
@@ -100,7 +111,7 @@ fn devices(spec: &DeviceSpec, disk: Option<u16>) -> DeviceConfig {
 mod tests {
     use std::path::Path;
 
-    use pleat_bundle::config::{DiskConfig, MergeConfig, When};
+    use pleat_bundle::config::{DiskConfig, HostDisk, MergeConfig, When};
 
     use super::{BootOptions, Images, run_config};
     use crate::guests;
@@ -115,8 +126,15 @@ mod tests {
         let options = BootOptions {
             tsc_hz: Some(7),
             is_interactive: false,
+            has_disk: true,
         };
         scenario.guests[2].terms.shares = 7;
+        scenario.machine.disk = Some(guests::HostDiskSpec {
+            mebibytes: 1,
+            bus: guests::DiskBus::AtaPio,
+            bad_block: None,
+            pace: None,
+        });
         scenario.guests[2].devices.disk = Some(guests::DiskSpec {
             image: guests::DiskImage::Debian,
             bytes: 1 << 20,
@@ -149,6 +167,17 @@ mod tests {
         assert_eq!(
             (record.guests[2].terms.shares, record.guests[2].devices.disk),
             (7, Some(disk))
+        );
+        assert_eq!(record.disk, HostDisk::AtaPio);
+        let elsewhere = BootOptions {
+            has_disk: false,
+            ..options
+        };
+        let image = run_config(&scenario, elsewhere, &images).unwrap();
+        assert_eq!(
+            image.disk,
+            HostDisk::Absent,
+            "the first disk of another machine is not ours"
         );
         assert_eq!(record.guests[3].command_line, "line 3");
         assert_eq!((record.host, record.guests[1].devices), Default::default());

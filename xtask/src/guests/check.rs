@@ -9,6 +9,7 @@ use pleat_bundle::config::{MAX_GUESTS, MAX_STEPS, MAX_UNTIL, OnReboot, Pages};
 use toml::Spanned;
 
 use super::check_devices::devices;
+use super::check_disk::host_disk;
 use super::check_expect::expect;
 use super::check_merge::{guest_merge, merge};
 use super::check_reclaim::reclaim;
@@ -78,7 +79,12 @@ fn check_counts(raw: &raw::File) -> Checked<()> {
         Some(span) => Err((Some(span), message)),
         None => Ok(()),
     };
-    if raw.guest.is_empty() {
+    let checks_disk = raw
+        .machine
+        .disk_check
+        .as_ref()
+        .is_some_and(|check| *check.get_ref());
+    if raw.guest.is_empty() && !checks_disk {
         let message = "there is no guest; describe at least one in a [[guest]] table";
         return Err((None, message.to_owned()));
     }
@@ -139,14 +145,18 @@ fn machine(raw: &raw::Machine) -> Checked<MachineSpec> {
     let memory = optional(&raw.memory, machine_memory)?;
     let models = PROCESSORS.map(|model| (model, model));
     let processor = optional(&raw.processor, |word| choose("processor model", word, &models))?;
+    let kind = kind.unwrap_or(MachineKind::Auto);
+    let boot = boot.unwrap_or(Boot::Rom);
     Ok(MachineSpec {
-        kind: kind.unwrap_or(MachineKind::Auto),
-        boot: boot.unwrap_or(Boot::Rom),
+        kind,
+        boot,
         memory_mib: memory.unwrap_or(320),
         processor: processor.unwrap_or("corei7_skylake_x").to_owned(),
         slice_us: optional(&raw.slice, slice)?.unwrap_or(2_000),
         wall_seconds: optional(&raw.wall_limit, values::micros)?
             .map_or(300, |micros| micros.div_ceil(1_000_000)),
+        disk: host_disk(raw, kind, boot)?,
+        checks_disk: raw.disk_check.as_ref().is_some_and(|check| *check.get_ref()),
     })
 }
 

@@ -4,6 +4,7 @@
 
 mod check;
 mod check_devices;
+mod check_disk;
 mod check_expect;
 mod check_merge;
 mod check_reclaim;
@@ -19,6 +20,8 @@ mod values;
 mod tests;
 #[cfg(test)]
 mod tests_cooperation;
+#[cfg(test)]
+mod tests_disk;
 #[cfg(test)]
 mod tests_reclaim;
 
@@ -75,6 +78,34 @@ pub struct MachineSpec {
     pub slice_us: u32,
     /// Seconds of wall time after which the emulator is ended.
     pub wall_seconds: u64,
+    /// The disk that Pleat has for itself.
+    pub disk: Option<HostDiskSpec>,
+    /// The check of that disk boots in the hypervisor's place.
+    pub checks_disk: bool,
+}
+
+/// A disk for the host, empty at the start of each run and gone at its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HostDiskSpec {
+    /// Its size.
+    pub mebibytes: u64,
+    /// What it is attached to.
+    pub bus: DiskBus,
+    /// A block of 4 KiB that cannot be read.
+    pub bad_block: Option<u64>,
+    /// How many requests it serves in a second; as many as it can if this is not said.
+    pub pace: Option<u64>,
+}
+
+/// How the host's disk is attached and used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiskBus {
+    /// The first ATA disk, by DMA where that works.
+    Ata,
+    /// The first ATA disk, each word moved by the processor.
+    AtaPio,
+    /// A virtio block device.
+    Virtio,
 }
 
 /// Which emulator runs the machine.

@@ -36,6 +36,11 @@ pub struct Machine {
     pub processor: Option<Spanned<String>>,
     pub slice: Option<Spanned<String>>,
     pub wall_limit: Option<Spanned<String>>,
+    pub disk: Option<Spanned<String>>,
+    pub disk_kind: Option<Spanned<String>>,
+    pub disk_bad_block: Option<Spanned<i64>>,
+    pub disk_pace: Option<Spanned<i64>>,
+    pub disk_check: Option<Spanned<bool>>,
 }
 
 #[derive(Default, Deserialize)]

@@ -3,9 +3,13 @@
 use serde_json::Value;
 
 /// Which of our crates a crate may name. A crate that is missing here may name none.
-const ALLOWED: [(&str, &[&str]); 11] = [
+const ALLOWED: [(&str, &[&str]); 12] = [
     ("pleat-bundle", &[]),
     ("pleat-devices", &["pleat-types"]),
+    (
+        "pleat-disk-check",
+        &["pleat-bundle", "pleat-machine", "pleat-types"],
+    ),
     ("pleat-freestanding", &[]),
     ("pleat-guest", &["pleat-freestanding", "pleat-types"]),
     (

@@ -4,11 +4,12 @@ use std::fmt::Write;
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::emulator::{Emulator, LineFilter};
-use super::{BOCHS_HZ, Media, Start};
+use super::{BOCHS_HZ, DISK, Media, Start};
 use crate::context::Context as Session;
+use crate::guests::{DiskBus, HostDiskSpec};
 use crate::tools::{Found, Tool};
 
 /// Seconds since 1970 at which the board's clock starts, so that runs repeat: 2026-01-01 00:00 UTC.
@@ -54,6 +55,9 @@ fn configuration(bochs: &Found, start: &Start<'_>) -> Result<String> {
     let mut line = |text: String| writeln!(rc, "{text}");
     line(format!("megs: {}", start.spec.memory_mib))?;
     line(media(bochs, start))?;
+    if let Some(spec) = start.spec.disk {
+        line(disk(spec)?)?;
+    }
     // Bochs wants one with any ROM, and looks for the installed one unless told.
     line(format!(
         "vgaromimage: file={}",
@@ -104,6 +108,28 @@ fn media(bochs: &Found, start: &Start<'_>) -> String {
             iso.display()
         ),
     }
+}
+
+/// Cylinders of a MiB, with 16 heads and 32 sectors.
+const CYLINDERS: u64 = 4;
+/// The largest disk in MiB: Bochs takes 262,143 cylinders at most.
+const MAX_DISK: u64 = 262_143 / CYLINDERS;
+
+/// The host's disk. Bochs takes a flat file only if its size is that of the geometry.
+fn disk(spec: HostDiskSpec) -> Result<String> {
+    if spec.bus == DiskBus::Virtio {
+        bail!("Bochs has no virtio disk; write disk_kind = \"ata\", or take --machine qemu");
+    }
+    ensure!(
+        spec.mebibytes <= MAX_DISK,
+        "Bochs has disks of at most {MAX_DISK} MiB"
+    );
+    Ok(format!(
+        "pci: enabled=1, chipset=i440fx\n\
+         ata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14\n\
+         ata0-master: type=disk, mode=flat, path={DISK}, cylinders={}, heads=16, spt=32",
+        spec.mebibytes * CYLINDERS
+    ))
 }
 
 /// The debugger's banner and prompt come before the stream, its last word after it.

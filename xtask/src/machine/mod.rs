@@ -7,7 +7,7 @@ mod qemu;
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 pub use choose::{Kind, choose};
 pub use emulator::{Emulator, Said};
@@ -39,6 +39,31 @@ pub enum Media<'a> {
     Rom(&'a Files),
     /// A CD image, with the emulator's own BIOS.
     Iso(&'a Path),
+}
+
+/// The name of the host's disk in the run's directory.
+const DISK: &str = "disk.img";
+
+/// Makes the host's disk: an empty file that takes room only where it is written.
+pub fn make_disk(start: &Start<'_>) -> Result<()> {
+    let Some(disk) = start.spec.disk else {
+        return Ok(());
+    };
+    let file = start.directory.join(DISK);
+    std::fs::File::create_new(&file)
+        .and_then(|file| file.set_len(disk.mebibytes << 20))
+        .with_context(|| format!("cannot make {}", file.display()))
+}
+
+/// Removes it: what is on it means nothing to anybody.
+pub fn remove_disk(start: &Start<'_>) -> Result<()> {
+    let file = start.directory.join(DISK);
+    match std::fs::remove_file(&file) {
+        Err(error) if start.spec.disk.is_some() => {
+            Err(error).with_context(|| format!("cannot remove {}", file.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Starts the emulator.

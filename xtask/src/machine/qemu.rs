@@ -7,8 +7,9 @@ use anyhow::{Context, Result};
 use pleat_bundle::handover::{BUNDLE_BASE, QEMU_EXIT_PORT};
 
 use super::emulator::{Emulator, KeepAll};
-use super::{Kind, Media, Start};
+use super::{DISK, Kind, Media, Start};
 use crate::context::Context as Session;
+use crate::guests::{DiskBus, HostDiskSpec};
 use crate::tools::Tool;
 
 /// Starts QEMU in the run's directory.
@@ -47,6 +48,31 @@ pub fn start(session: &Session, kind: Kind, start: &Start<'_>) -> Result<Emulato
         }
         Media::Iso(iso) => command.arg("-cdrom").arg(iso).args(["-boot", "d"]),
     };
+    if let Some(disk) = start.spec.disk {
+        command.arg("-drive").arg(drive(disk));
+    }
     command.stdin(Stdio::null()).stderr(errors);
     Emulator::spawn(command, Box::new(KeepAll))
+}
+
+/// The host's disk. A bad block fails below the raw format, so that each device reports it in its own way; a pace makes requests last.
+fn drive(disk: HostDiskSpec) -> String {
+    const SECTORS: u64 = 8;
+    let interface = match disk.bus {
+        DiskBus::Ata | DiskBus::AtaPio => "ide",
+        DiskBus::Virtio => "virtio",
+    };
+    let file = match disk.bad_block {
+        None => format!("file={DISK}"),
+        Some(block) => format!(
+            "file.driver=blkdebug,file.image.driver=file,file.image.filename={DISK},\
+             file.inject-error.0.event=read_aio,file.inject-error.0.iotype=read,file.inject-error.0.errno=5,file.inject-error.0.sector={}",
+            block * SECTORS
+        ),
+    };
+    let pace = disk.pace.map(|pace| format!(",throttling.iops-total={pace}"));
+    format!(
+        "{file},format=raw,cache=unsafe,if={interface},index=0{}",
+        pace.unwrap_or_default()
+    )
 }

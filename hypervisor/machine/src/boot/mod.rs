@@ -17,7 +17,7 @@ use pleat_types::FRAME_SIZE;
 use crate::cpu::rdtsc;
 use crate::power::{Ending, power_off};
 use crate::vmx::capability;
-use crate::{board::Board, crash, interrupts, paging, serial, traps};
+use crate::{bare::Bare, board::Board, crash, interrupts, paging, serial, traps};
 
 pub use map::MemoryMap;
 
@@ -40,43 +40,79 @@ extern "C" fn pleat_start(info: u64, magic: u32) -> ! {
     traps::start();
     serial::CONSOLE.lock().start();
     crate::log_sink::start();
-    let capabilities = match capability::check() {
-        Ok(capabilities) => capabilities,
-        Err(missing) => {
-            crash::print(format_args!(
-                "PLEAT CANNOT RUN: this processor lacks: {missing}\n"
-            ));
-            power_off(Ending::Incapable)
-        }
-    };
-    let info = if magic == 0 {
-        from_rom(info)
-    } else {
-        multiboot::boot_info(info, magic)
-    };
-    let info = info.unwrap_or_else(|reason| refuse(reason));
-    let reach = if capability::has_huge_pages() {
-        paging::Reach::All
-    } else {
-        paging::Reach::FourGiB
-    };
-    let mut memory = MemoryMap::new(&info, reach.limit()).unwrap_or_else(|reason| refuse(reason));
-    paging::start(memory.highest(), reach);
-    interrupts::start();
-    find_bundle(&info, &mut memory);
-    let board = Board::start(capabilities, &memory);
-    let boot = Boot {
-        memory,
-        reset_tsc: info.reset_tsc,
+    let start = Start {
+        info,
+        magic,
         entry_tsc,
     };
-    // SAFETY: `image` defines it with this signature (see `entry!`).
-    unsafe { pleat_main(board, boot) }
+    // SAFETY: the program defines it with this signature (see `entry!` and `bare_entry!`).
+    unsafe { pleat_program(start) }
 }
 
 unsafe extern "Rust" {
-    /// The program: `image` names it with [`crate::entry!`].
-    fn pleat_main(board: Board, boot: Boot) -> !;
+    /// The program: it names its main function with [`crate::entry!`] or [`crate::bare_entry!`].
+    fn pleat_program(start: Start) -> !;
+}
+
+/// What a program begins with: nothing is set up yet but exceptions and the log.
+pub struct Start {
+    info: u64,
+    magic: u32,
+    entry_tsc: u64,
+}
+
+impl Start {
+    /// Sets everything up for guests. Ends the machine where the processor cannot have any.
+    #[must_use]
+    pub fn board(self) -> (Board, Boot) {
+        let capabilities = match capability::check() {
+            Ok(capabilities) => capabilities,
+            Err(missing) => {
+                crash::print(format_args!(
+                    "PLEAT CANNOT RUN: this processor lacks: {missing}\n"
+                ));
+                power_off(Ending::Incapable)
+            }
+        };
+        let boot = self.boot(interrupts::start);
+        (Board::start(capabilities, &boot.memory), boot)
+    }
+
+    /// Sets up what any processor with 64 bits has: memory and, where they can be had, interrupts.
+    #[must_use]
+    pub fn bare(self) -> Bare {
+        let can_sleep = capability::has_timer();
+        let boot = self.boot(|| {
+            if can_sleep {
+                interrupts::start();
+            }
+        });
+        Bare::start(&boot.memory, can_sleep)
+    }
+
+    /// Finds memory and bundle, and moves to tables of our own.
+    fn boot(self, start_interrupts: impl FnOnce()) -> Boot {
+        let info = if self.magic == 0 {
+            from_rom(self.info)
+        } else {
+            multiboot::boot_info(self.info, self.magic)
+        };
+        let info = info.unwrap_or_else(|reason| refuse(reason));
+        let reach = if capability::has_huge_pages() {
+            paging::Reach::All
+        } else {
+            paging::Reach::FourGiB
+        };
+        let mut memory = MemoryMap::new(&info, reach.limit()).unwrap_or_else(|reason| refuse(reason));
+        paging::start(memory.highest(), reach);
+        start_interrupts();
+        find_bundle(&info, &mut memory);
+        Boot {
+            memory,
+            reset_tsc: info.reset_tsc,
+            entry_tsc: self.entry_tsc,
+        }
+    }
 }
 
 /// A boot that cannot go on ends with one clear line.

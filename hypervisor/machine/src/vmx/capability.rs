@@ -106,6 +106,13 @@ pub fn has_huge_pages() -> bool {
     __cpuid_count(0x8000_0001, 0).edx & 1 << 26 != 0
 }
 
+/// The processor has the local APIC that Pleat uses, with the timer that ends a sleep: x2APIC and TSC deadline
+/// (CPUID.1:ECX.21 and 24).
+pub fn has_timer() -> bool {
+    const NEEDED: u32 = 1 << 21 | 1 << 24;
+    __cpuid_count(1, 0).ecx & NEEDED == NEEDED
+}
+
 /// The processor maps 1 GiB pages in extended page tables (IA32_VMX_EPT_VPID_CAP bit 17, SDM A.10). Only
 /// after [`check`]: the register exists where EPT does.
 pub fn has_huge_ept() -> bool {

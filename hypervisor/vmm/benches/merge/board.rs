@@ -9,7 +9,8 @@ use crate::frames::{DirtyLog, Frames, Reach};
 use crate::processor::Processor;
 use crate::program::{NAP, Program, Step, gfn};
 use pleat_types::{
-    Access, CpuidResult, EptViolation, Exit, Gpr, GuestId, Hfn, Platform, Provocation, Tsc, Vcpu,
+    Access, CpuidResult, DiskFailure, DiskInfo, DiskKind, DiskRequest, EptViolation, Exit, Gpr, GuestId, Hfn,
+    Platform, Provocation, Tsc, Vcpu,
 };
 
 /// IA32_TSC_DEADLINE.
@@ -169,6 +170,18 @@ impl Platform for Board {
     }
     fn memory(&mut self) -> &mut Frames {
         &mut self.frames
+    }
+    fn disk_open(&mut self, _kind: Option<DiskKind>, _patience: Tsc) -> Option<DiskInfo> {
+        None
+    }
+    fn disk_info(&self) -> Option<DiskInfo> {
+        None
+    }
+    fn disk_start(&mut self, _request: &DiskRequest<'_>) -> Result<(), DiskFailure> {
+        Err(DiskFailure::NoDisk)
+    }
+    fn disk_poll(&mut self) -> Option<Result<(), DiskFailure>> {
+        None
     }
     fn console_input(&mut self) -> Option<u8> {
         self.program.typed.pop_front()

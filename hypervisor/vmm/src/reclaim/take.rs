@@ -34,6 +34,8 @@ enum Taken {
     Passed,
     /// Nothing more can be kept.
     Full,
+    /// There is not one frame to keep it with.
+    NoFrames,
 }
 
 impl<P: Platform> Hypervisor<P> {
@@ -233,6 +235,7 @@ impl<P: Platform> Hypervisor<P> {
         match taken {
             Taken::Frame => self.note_taken(taking, now),
             Taken::Passed => self.reclaimer.work.passed += 1,
+            Taken::NoFrames => self.reclaimer.stop_taking(),
             Taken::Full => {
                 self.reclaimer.full_at = Some(self.host.swap.store.pool().frames);
                 self.reclaimer.stop_taking();
@@ -298,7 +301,8 @@ impl<P: Platform> Hypervisor<P> {
                     .with_fixed_tables(memory, |stage2, tables| stage2.make_young(tables, gfn))??;
                 Ok(Taken::Passed)
             }
-            NotKept::PoolFull | NotKept::NoFrames => Ok(Taken::Full),
+            NotKept::PoolFull => Ok(Taken::Full),
+            NotKept::NoFrames => Ok(Taken::NoFrames),
             NotKept::Bug(_) => Err(MemoryError::Bug("the swap store")),
         }
     }

@@ -4,8 +4,8 @@ use crate::fake_memory::FakeMemory;
 use crate::fake_vcpu::FakeVcpu;
 use crate::fake_walk::{Miss, Reference, Tlb};
 use pleat_types::{
-    Access, CpuidResult, EptViolation, Event, Exit, FRAME_SIZE, FrameMemory, Gpa, Gpr, GuestId, Hfn, Hpa,
-    Platform, PortAccess, PortSize, Provocation, Tsc, Vcpu,
+    Access, CpuidResult, DiskFailure, DiskInfo, DiskKind, DiskRequest, EptViolation, Event, Exit, FRAME_SIZE,
+    FrameMemory, Gpa, Gpr, GuestId, Hfn, Hpa, Platform, PortAccess, PortSize, Provocation, Tsc, Vcpu,
 };
 use std::collections::BTreeMap;
 
@@ -361,6 +361,18 @@ impl Platform for FakePlatform {
     }
     fn memory(&mut self) -> &mut FakeMemory {
         &mut self.memory
+    }
+    fn disk_open(&mut self, _kind: Option<DiskKind>, _patience: Tsc) -> Option<DiskInfo> {
+        None
+    }
+    fn disk_info(&self) -> Option<DiskInfo> {
+        None
+    }
+    fn disk_start(&mut self, _request: &DiskRequest<'_>) -> Result<(), DiskFailure> {
+        Err(DiskFailure::NoDisk)
+    }
+    fn disk_poll(&mut self) -> Option<Result<(), DiskFailure>> {
+        None
     }
     fn console_input(&mut self) -> Option<u8> {
         self.input.pop_front()

@@ -27,6 +27,7 @@ mod oracle;
 mod plugging;
 mod promises;
 mod random;
+mod reclaim;
 mod reports;
 mod scenario;
 mod script;
