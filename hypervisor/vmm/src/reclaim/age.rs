@@ -94,6 +94,12 @@ impl<P: Platform> Hypervisor<P> {
         Ok(())
     }
 
+    /// Whether generations that are to end at once have yet to do so.
+    pub(super) fn is_hurrying(&self) -> bool {
+        let mut slots = self.slots.iter();
+        slots.any(|slot| slot.guest.memory.ages().is_hurried && self.generation_due(slot) != Tsc::NEVER)
+    }
+
     /// All guests' generations end at once: somebody waits, and no page is old enough.
     pub(super) fn hurry_generations(&mut self) {
         for slot in self.slots.iter_mut() {

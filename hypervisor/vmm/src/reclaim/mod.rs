@@ -53,6 +53,20 @@ struct Taking {
     has_wrapped: bool,
 }
 
+impl Taking {
+    /// The same, of younger pages, when the hand has gone round. Of those that are old, many may be none to take, because
+    /// others use their frames or they cannot be packed: they must not stand before those that are.
+    fn younger(self, hand: pleat_types::Gfn) -> Option<Self> {
+        let has_younger = self.cause != Cause::Cold && self.least_age > 1;
+        has_younger.then_some(Self {
+            least_age: self.least_age / 2,
+            start: hand,
+            has_wrapped: false,
+            ..self
+        })
+    }
+}
+
 /// The reclaimer's state.
 pub(crate) struct Reclaimer {
     pub(crate) is_on: bool,

@@ -112,6 +112,10 @@ impl<P: Platform> Hypervisor<P> {
             Need::Ahead(_) => Cause::Ahead,
             Need::Now(_) => Cause::Now,
         };
+        if self.is_hurrying() {
+            // Who gives is chosen when it is known of all what they use: else the first one would give everything.
+            return false;
+        }
         let Some(guest) = choose(self.candidates()) else {
             if cause == Cause::Now && self.reclaimer.aging.is_none() && self.reclaimer.futile < FUTILE_MAX {
                 self.reclaimer.futile += 1;
@@ -196,9 +200,18 @@ impl<P: Platform> Hypervisor<P> {
         batch.reverse();
         self.reclaimer.batch = batch;
         let ages = memory.ages_mut();
+        // Looks do not end where they ended the last time round: the end of memory may come before the start is passed.
+        let is_round = match next {
+            Some(next) => taking.has_wrapped && next >= taking.start,
+            None => taking.has_wrapped || taking.start == Gfn::new(0),
+        };
         ages.hand = next.unwrap_or(Gfn::new(0));
         let has_wrapped = taking.has_wrapped || next.is_none();
-        if has_wrapped && ages.hand >= taking.start {
+        if is_round && let Some(younger) = taking.younger(ages.hand) {
+            self.reclaimer.taking = Some(younger);
+            return Ok(());
+        }
+        if is_round {
             // What was found in this look is still taken, and then something else is thought of.
             ages.is_exhausted = true;
             if self.reclaimer.batch.is_empty() {
