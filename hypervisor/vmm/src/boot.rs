@@ -252,6 +252,7 @@ fn begin_reclaim<P: Platform>(reclaimer: &mut Reclaimer, host: &mut Host<P>, con
     if config.is_on {
         // Once it was full it stays so by what leaves: it must not have to be filled when there is nothing left.
         let _ = host.swap.make_ready(&mut host.frames);
+        host.use_disk();
     }
 }
 

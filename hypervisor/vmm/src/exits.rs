@@ -93,7 +93,7 @@ impl<P: Platform> Cpu<'_, P> {
         let is_done = !notified.is_some_and(|queue| self.guest.board.is_waiting(queue));
         match work {
             Work::Bug(place) => Resume::Stop(Stop::Bug(place, 0)),
-            Work::Damaged(slot) => Resume::Stop(Stop::Damaged(slot)),
+            Work::Lost(slot) => Resume::Stop(Stop::Lost(slot)),
             _ if is_done => Resume::Next,
             Work::Done | Work::More => Resume::Retry,
             Work::HostShort(purpose) => Resume::Park(purpose),
@@ -139,7 +139,7 @@ impl<P: Platform> Cpu<'_, P> {
             Fault::Backed | Fault::Unfinished => Resume::Retry,
             Fault::HostShort(purpose) => Resume::Park(purpose),
             Fault::Away => Resume::Fetch,
-            Fault::Damaged(slot) => Resume::Stop(Stop::Damaged(slot)),
+            Fault::Lost(slot) => Resume::Stop(Stop::Lost(slot)),
             Fault::Device => Resume::Stop(Stop::NoDeviceThere(gpa, access)),
             Fault::Hole => Resume::Stop(Stop::NoMemoryThere(gpa, access)),
             Fault::Bug(place) => Resume::Stop(Stop::Bug(place, gpa.get())),

@@ -83,7 +83,7 @@ impl<P: Platform> Cpu<'_, P> {
         }
         let mut text = ArrayVec::from([0; TEXT_MAX]);
         text.truncate(bytes);
-        self.host.copy_out(&self.guest.memory, start, &mut text).ok()?;
+        self.host.copy_out(&mut self.guest.memory, start, &mut text).ok()?;
         Some(text)
     }
 }

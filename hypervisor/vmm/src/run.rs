@@ -7,6 +7,7 @@ use crate::cpu::{Cpu, Pause};
 use crate::guest::{Guest, Life};
 use crate::host::Host;
 use crate::images::Images;
+use crate::memory::MemoryError;
 use crate::merge::Merger;
 use crate::reclaim::Reclaimer;
 use crate::scheduler::Scheduler;
@@ -27,6 +28,9 @@ pub(crate) const MERGE_PART: u64 = 4;
 /// A guest that wakes leaves the runner at least this fraction of a slice: 100 µs of the usual one, so that
 /// timers of many guests cannot cut it to pieces.
 const SHORTEST_PART: u64 = 10;
+/// How often, and after how many microseconds each time, it is looked whether a page that is peeked at has come.
+const PEEK_POLLS: u32 = 1000;
+const PEEK_POLL_US: u64 = 1000;
 /// Commands of the script that run between two time slices.
 const STEPS_AT_ONCE: usize = 8;
 
@@ -97,6 +101,7 @@ impl<P: Platform> Hypervisor<P> {
             }
             self.take_stock();
             self.cooperate(now);
+            self.serve_disk();
             self.bring_back();
             self.wake_guests(now);
             if let Some((index, stop)) = self.found_loss() {
@@ -124,12 +129,27 @@ impl<P: Platform> Hypervisor<P> {
         &mut self.host.platform
     }
 
-    /// What a guest's page has, wherever that is, without anything changing: for debuggers and tests. `false`, and zeros,
-    /// where there is nothing, or where it is on a disk.
+    /// What a guest's page has, wherever that is, without anything of it changing: for debuggers and tests. Waits for a
+    /// disk. `false`, and zeros, where there is nothing, or nothing can be had.
     pub fn peek(&mut self, guest: usize, gfn: Gfn, out: &mut [u8; FRAME_SIZE]) -> bool {
+        for _ in 0..PEEK_POLLS {
+            let Some(slot) = self.slots.get_mut(guest) else { break };
+            let memory = &mut slot.guest.memory;
+            match self.host.copy_out(memory, gfn.base(), out) {
+                Ok(()) => return true,
+                Err(MemoryError::Away) => {}
+                Err(_) => break,
+            }
+            memory.want_nothing();
+            if self.host.want_page(memory, gfn).is_err() {
+                break;
+            }
+            self.host.serve_disk();
+            let soon = self.host.platform.now().after(self.host.micros(PEEK_POLL_US));
+            self.host.platform.idle(soon);
+        }
         out.fill(0);
-        let memory = self.slots.get_mut(guest).map(|slot| &mut slot.guest.memory);
-        memory.is_some_and(|memory| self.host.copy_out(memory, gfn.base(), out).is_ok())
+        false
     }
 
     /// All guests.

@@ -37,8 +37,8 @@ pub(crate) enum Stop {
     Reserved(u64),
     /// No host frame is free, and no guest can go on and free one.
     HostStuck,
-    /// The content of one of its pages was damaged in this slot of the swap store.
-    Damaged(SwapSlot),
+    /// The content of one of its pages was damaged in this slot of the swap store, or cannot be read from the disk.
+    Lost(SwapSlot),
     /// A mistake of ours that concerns this guest only: where.
     Bug(&'static str, u64),
 }
@@ -102,7 +102,7 @@ impl Stop {
             | Self::HostShort(_)
             | Self::Reserved(_)
             | Self::HostStuck
-            | Self::Damaged(_)
+            | Self::Lost(_)
             | Self::Bug(..) => Ended::Stopped,
             Self::NotStarted(_) | Self::TripleFault | Self::EntryFailed(_) => Ended::Crashed,
         }
@@ -164,9 +164,9 @@ impl fmt::Display for Stop {
                 )
             }
             Self::HostStuck => f.write_str("host out of memory: no guest can go on and free a frame"),
-            Self::Damaged(slot) => write!(
+            Self::Lost(slot) => write!(
                 f,
-                "a page of its own came back damaged from slot {} of the swap store, and was not delivered",
+                "a page of its own is lost: what slot {} of the swap store kept was damaged or cannot be read",
                 slot.get()
             ),
             Self::Bug(place, detail) => write!(f, "a bug of Pleat: {place} ({detail:#x})"),

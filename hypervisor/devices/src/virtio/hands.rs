@@ -80,7 +80,7 @@ pub trait Hands {
     fn plugged(&mut self, first: Gfn, count: u64) -> Plugged;
 
     /// Reads from the disk, `at` and the length being multiples of 512, within its size.
-    fn read_disk(&mut self, at: u64, out: &mut [u8]);
+    fn read_disk(&mut self, at: u64, out: &mut [u8]) -> Result<(), Denied>;
 
     /// Writes to the disk, `at` and the length being multiples of 512, within its size.
     ///

@@ -94,7 +94,7 @@ impl<P: Platform> Host<P> {
     /// Reads from a disk; the range may cross pages.
     pub(super) fn read_disk(
         &mut self,
-        memory: &GuestMemory,
+        memory: &mut GuestMemory,
         disk: &Disk,
         at: u64,
         out: &mut [u8],

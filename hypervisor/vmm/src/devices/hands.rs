@@ -67,7 +67,7 @@ impl<'a, P: Platform> GuestHands<'a, P> {
                 self.is_away = true;
                 Denied::HostShort
             }
-            MemoryError::Damaged(slot) => {
+            MemoryError::Lost(slot) => {
                 self.damaged.get_or_insert(slot);
                 Denied::NoRam
             }
@@ -100,7 +100,7 @@ impl<'a, P: Platform> GuestHands<'a, P> {
     fn expect(&mut self, done: Result<(), MemoryError>) {
         match done {
             Ok(()) | Err(MemoryError::HostShort | MemoryError::Unfinished | MemoryError::Away) => {}
-            Err(MemoryError::Damaged(slot)) => {
+            Err(MemoryError::Lost(slot)) => {
                 self.damaged.get_or_insert(slot);
             }
             Err(MemoryError::Hole(_)) => self.note_bug("pages of a device"),
@@ -228,10 +228,14 @@ impl<P: Platform> Hands for GuestHands<'_, P> {
         }
     }
 
-    fn read_disk(&mut self, at: u64, out: &mut [u8]) {
-        let Some(disk) = self.disk else { return out.fill(0) };
-        let done = self.host.read_disk(self.memory, disk, at, out);
-        self.expect(done);
+    fn read_disk(&mut self, at: u64, out: &mut [u8]) -> Result<(), Denied> {
+        let Some(disk) = self.disk else {
+            out.fill(0);
+            return Ok(());
+        };
+        self.host
+            .read_disk(self.memory, disk, at, out)
+            .map_err(|error| self.denied(error))
     }
 
     fn write_disk(&mut self, at: u64, bytes: &[u8]) -> Result<(), Unwritten> {

@@ -48,7 +48,7 @@ pub(crate) enum Work {
     /// There is, but a page is away.
     Away,
     /// The content of a page is lost.
-    Damaged(SwapSlot),
+    Lost(SwapSlot),
     /// A mistake of ours: where.
     Bug(&'static str),
 }
@@ -92,7 +92,7 @@ impl<P: Platform> Host<P> {
         self.hear(guest, &heard);
         match (bug, served) {
             (Some(place), _) => Work::Bug(place),
-            (None, _) if damaged.is_some() => damaged.map_or(Work::Done, Work::Damaged),
+            (None, _) if damaged.is_some() => damaged.map_or(Work::Done, Work::Lost),
             (None, Served::Idle) => Work::Done,
             (None, Served::More) => Work::More,
             (None, Served::Stalled) if is_unfinished => Work::More,
@@ -117,7 +117,7 @@ impl<P: Platform> Host<P> {
                 Work::Done | Work::HostShort(_) | Work::Away => return,
                 // The run loop ends it.
                 Work::Bug(place) => guest.bug = Some(place),
-                Work::Damaged(slot) => guest.lost = Some(Stop::Damaged(slot)),
+                Work::Lost(slot) => guest.lost = Some(Stop::Lost(slot)),
             }
         }
     }

@@ -57,7 +57,7 @@ impl From<MemoryError> for LoadError {
         match error {
             MemoryError::HostShort => Self::HostShort,
             MemoryError::Unfinished => Self::Bug("loading into 1 GiB"),
-            MemoryError::Away | MemoryError::Damaged(_) => Self::Bug("loading into a swapped page"),
+            MemoryError::Away | MemoryError::Lost(_) => Self::Bug("loading into a swapped page"),
             MemoryError::Hole(_) => Self::Bug("loading into a hole"),
             MemoryError::Bug(place) => Self::Bug(place),
         }

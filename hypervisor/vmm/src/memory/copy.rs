@@ -9,7 +9,7 @@ impl<P: Platform> Host<P> {
     /// Copies bytes of the guest out; what it never touched reads as zeros and stays untouched.
     pub(crate) fn copy_out(
         &mut self,
-        memory: &GuestMemory,
+        memory: &mut GuestMemory,
         start: Gpa,
         out: &mut [u8],
     ) -> Result<(), MemoryError> {
@@ -25,7 +25,7 @@ impl<P: Platform> Host<P> {
                         .read(from.ok_or(MemoryError::Hole(at))?, piece);
                 }
                 Page::Swapped(slot) => {
-                    let content = self.content(slot)?;
+                    let content = self.content(slot).inspect_err(|error| memory.want(at, *error))?;
                     piece.copy_from_slice(&content[at.frame_offset()..][..piece.len()]);
                 }
                 Page::Untouched | Page::Zero | Page::Ballooned => piece.fill(0),
@@ -77,7 +77,7 @@ impl<P: Platform> Host<P> {
             Fault::Unfinished => return Err(MemoryError::Unfinished),
             Fault::HostShort(_) => return Err(MemoryError::HostShort),
             Fault::Away => return Err(MemoryError::Away),
-            Fault::Damaged(slot) => return Err(MemoryError::Damaged(slot)),
+            Fault::Lost(slot) => return Err(MemoryError::Lost(slot)),
             Fault::Hole | Fault::Device => return Err(MemoryError::Hole(at)),
             Fault::Bug(place) => return Err(MemoryError::Bug(place)),
         }

@@ -73,7 +73,7 @@ impl<P: Platform> Host<P> {
             Err(MemoryError::HostShort) => Fault::HostShort(Purpose::Demand),
             Err(MemoryError::Unfinished) => Fault::Unfinished,
             Err(MemoryError::Away) => Fault::Away,
-            Err(MemoryError::Damaged(slot)) => Fault::Damaged(slot),
+            Err(MemoryError::Lost(slot)) => Fault::Lost(slot),
             Err(MemoryError::Hole(_)) => Fault::Hole,
             Err(MemoryError::Bug(place)) => Fault::Bug(place),
         }

@@ -70,8 +70,8 @@ pub(crate) enum Fault {
     HostShort(Purpose),
     /// Its content is away: it is being brought back.
     Away,
-    /// Its content was damaged in this slot, and will never come back.
-    Damaged(SwapSlot),
+    /// Its content was in this slot, and will never come back.
+    Lost(SwapSlot),
     /// The guest has nothing there.
     Hole,
     /// A device in memory would be there.
@@ -89,8 +89,8 @@ pub(crate) enum MemoryError {
     Unfinished,
     /// A content is away: the run loop brings it back.
     Away,
-    /// A content was damaged in this slot.
-    Damaged(SwapSlot),
+    /// A content that was in this slot will never come back.
+    Lost(SwapSlot),
     /// The guest has no RAM there.
     Hole(Gpa),
     /// A mistake of ours.

@@ -7,11 +7,21 @@
 use super::kinds::FaultKind;
 use super::{GuestMemory, MemoryError};
 use crate::host::Host;
-use pleat_overcommit::ledger::Key;
+use pleat_overcommit::ledger::{Key, Owner};
 use pleat_stage2::Spot;
-use pleat_types::{Access, Gfn, OwnedFrame, Platform, SwapSlot};
+use pleat_types::{Access, Gfn, Gpa, OwnedFrame, Platform, SwapSlot};
 
 impl GuestMemory {
+    /// A page could not be read from outside for this: if it is away it is wanted.
+    pub(super) fn want(&mut self, at: Gpa, error: MemoryError) {
+        if error == MemoryError::Away {
+            self.wanted = Some(Wanted {
+                gfn: at.gfn(),
+                access: Access::Read,
+            });
+        }
+    }
+
     /// Pages that came back from the swap store.
     pub(crate) const fn swapped_in(&self) -> u64 {
         self.faults[FaultKind::SwappedIn as usize]
@@ -55,7 +65,7 @@ impl<P: Platform> Host<P> {
             return Err(error);
         }
         let hfn = frame.first();
-        self.map_content(memory, spot, frame)?;
+        self.map_content(memory, spot, frame, access)?;
         if known.key != Key(0) {
             // Pages that are equal find it where it was.
             self.frames.index(hfn, known.key);
@@ -70,11 +80,17 @@ impl<P: Platform> Host<P> {
         memory: &mut GuestMemory,
         spot: &Spot,
         frame: OwnedFrame,
+        access: Access,
     ) -> Result<(), MemoryError> {
         let mapped = self.with_tables(memory, |stage2, tables| stage2.swap_in(tables, spot, frame))?;
         match mapped {
             Ok(reference) => {
-                self.release_slot(reference);
+                if access == Access::Write {
+                    self.release_slot(reference);
+                } else {
+                    let (guest, gfn) = (memory.guest, spot.gfn());
+                    self.release_returned(reference, Owner { guest, gfn });
+                }
                 Ok(())
             }
             Err((_, frame)) => {

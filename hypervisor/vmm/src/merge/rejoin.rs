@@ -26,7 +26,7 @@ enum Brought {
     /// There is no frame for it.
     HostShort(Shortage),
     /// It is lost.
-    Damaged(SwapSlot),
+    Lost(SwapSlot),
 }
 
 /// A page on its way back.
@@ -35,6 +35,7 @@ struct Returning {
     spot: Spot,
     slot: SwapSlot,
     known: SwapSlotState,
+    access: Access,
 }
 
 impl Returning {
@@ -70,7 +71,7 @@ impl<P: Platform> Hypervisor<P> {
                         guest.note_shortage(now, self.slice);
                     }
                 }
-                Ok(Brought::Damaged(slot)) => guest.lost = Some(Stop::Damaged(slot)),
+                Ok(Brought::Lost(slot)) => guest.lost = Some(Stop::Lost(slot)),
                 Err(error) => {
                     guest.lost = Some(Stop::Bug("bringing a page back", 0));
                     self.host.fail(format_args!("bringing a page back: {error:?}"));
@@ -97,6 +98,7 @@ impl<P: Platform> Scanner<'_, P> {
             spot,
             slot,
             known,
+            access: wanted.access,
         };
         let brought = if wanted.access == Access::Write {
             self.own(&returning)
@@ -105,9 +107,18 @@ impl<P: Platform> Scanner<'_, P> {
         };
         match brought {
             Ok(()) => Ok(Brought::Back),
-            Err(MemoryError::Away) => Ok(Brought::Later),
+            Err(MemoryError::Away) => self.fetch(slot),
             Err(MemoryError::HostShort) => Ok(Brought::HostShort(self.host.frames.shortage(Purpose::Demand))),
-            Err(MemoryError::Damaged(slot)) => Ok(Brought::Damaged(slot)),
+            Err(MemoryError::Lost(slot)) => Ok(Brought::Lost(slot)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Its content is on the disk: it is read.
+    fn fetch(&mut self, slot: SwapSlot) -> Result<Brought, MemoryError> {
+        match self.host.want_content(slot) {
+            Ok(()) => Ok(Brought::Later),
+            Err(MemoryError::Lost(slot)) => Ok(Brought::Lost(slot)),
             Err(error) => Err(error),
         }
     }
@@ -152,7 +163,7 @@ impl<P: Platform> Scanner<'_, P> {
         let bytes = memory.frozen(&frozen);
         match self.host.swap.store.content(memory, slot) {
             Ok(content) => Ok(content::are_equal(content, bytes)),
-            Err(NotHad::Damaged | NotHad::Lost) => Err(MemoryError::Damaged(slot)),
+            Err(NotHad::Damaged | NotHad::Lost) => Err(MemoryError::Lost(slot)),
             Err(NotHad::OnDisk(_)) => Err(MemoryError::Away),
             Err(NotHad::Bug(_)) => Err(MemoryError::Bug("the swap store")),
         }
@@ -209,7 +220,8 @@ impl<P: Platform> Scanner<'_, P> {
     fn own(&mut self, returning: &Returning) -> Result<(), MemoryError> {
         let frame = self.filled(returning)?;
         let memory = &mut self.slots[returning.guest].guest.memory;
-        self.host.map_content(memory, &returning.spot, frame)?;
+        self.host
+            .map_content(memory, &returning.spot, frame, returning.access)?;
         memory.count_swapped_in();
         Ok(())
     }

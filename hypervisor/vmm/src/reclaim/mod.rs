@@ -14,11 +14,14 @@ mod age;
 mod compact;
 mod take;
 
+use crate::guest::Guest;
 use crate::memory::Cause;
+use crate::run::Hypervisor;
 use arrayvec::ArrayVec;
 use pleat_bundle::config::ReclaimConfig;
+use pleat_overcommit::swap::DiskState;
 use pleat_stage2::{BATCH, Cold};
-use pleat_types::Tsc;
+use pleat_types::{Platform, Tsc};
 
 /// What was done since the start.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -51,6 +54,8 @@ struct Taking {
     /// Where the hand was when it began, and whether it has been at the end of memory since.
     start: pleat_types::Gfn,
     has_wrapped: bool,
+    /// The hand has gone round: what was found is still taken, and then something else is thought of.
+    is_last: bool,
 }
 
 impl Taking {
@@ -85,7 +90,24 @@ pub(crate) struct Reclaimer {
     dense_at: Option<u64>,
     /// The pool was full when it had so many frames.
     full_at: Option<u64>,
+    /// The way to the disk is full: nothing is taken until some of it has got there.
+    pub(crate) is_stalled: bool,
     pub(crate) work: Work,
+}
+
+impl<P: Platform> Hypervisor<P> {
+    /// Lets the disk go on.
+    pub(crate) fn serve_disk(&mut self) {
+        if self.host.swap.store.disk_state() == DiskState::None {
+            return;
+        }
+        if self.guests().any(Guest::waits_for_memory) {
+            self.host.swap.store.hurry();
+        }
+        if self.host.serve_disk() {
+            self.reclaimer.is_stalled = false;
+        }
+    }
 }
 
 impl Reclaimer {
@@ -101,6 +123,7 @@ impl Reclaimer {
         futile: 0,
         dense_at: None,
         full_at: None,
+        is_stalled: false,
         work: Work {
             taken: 0,
             passed: 0,

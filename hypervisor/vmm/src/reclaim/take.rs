@@ -68,7 +68,8 @@ impl<P: Platform> Hypervisor<P> {
         while self.reclaimer.is_on && now < until {
             let is_idle = self.take_some(now) == Progress::Idle
                 && self.age_some(now) == Progress::Idle
-                && self.compact_some() == Progress::Idle;
+                && self.compact_some() == Progress::Idle
+                && self.host.write_back_some() == Progress::Idle;
             if is_idle {
                 break;
             }
@@ -89,6 +90,10 @@ impl<P: Platform> Hypervisor<P> {
         };
         let done = match self.reclaimer.batch.pop() {
             Some(cold) => self.take(taking, cold, now),
+            None if taking.is_last => {
+                self.reclaimer.stop_taking();
+                Ok(())
+            }
             None => self.find_more(taking),
         };
         if let Err(error) = done {
@@ -103,7 +108,7 @@ impl<P: Platform> Hypervisor<P> {
 
     /// Decides how much is to be taken from whom.
     fn begin_taking(&mut self) -> bool {
-        if self.is_store_full() {
+        if self.is_store_full() || self.reclaimer.is_stalled {
             return false;
         }
         let need = self.need();
@@ -154,6 +159,7 @@ impl<P: Platform> Hypervisor<P> {
             left: wanted,
             start: self.slots[guest].guest.memory.ages().hand,
             has_wrapped: false,
+            is_last: false,
         });
     }
 
@@ -214,12 +220,12 @@ impl<P: Platform> Hypervisor<P> {
         if is_round {
             // What was found in this look is still taken, and then something else is thought of.
             ages.is_exhausted = true;
-            if self.reclaimer.batch.is_empty() {
-                self.reclaimer.stop_taking();
-                return Ok(());
-            }
         }
-        self.reclaimer.taking = Some(Taking { has_wrapped, ..taking });
+        self.reclaimer.taking = Some(Taking {
+            has_wrapped,
+            is_last: is_round,
+            ..taking
+        });
         Ok(())
     }
 
@@ -275,7 +281,11 @@ impl<P: Platform> Hypervisor<P> {
             self.reclaimer.work.zero += 1;
             return Ok(Taken::Frame);
         }
-        match self.host.keep_content(&vouched) {
+        let owner = Owner {
+            guest: memory.guest(),
+            gfn,
+        };
+        match self.host.keep_content(&vouched, Some(owner)) {
             Ok(reference) => {
                 let pending = self
                     .host
@@ -302,7 +312,11 @@ impl<P: Platform> Hypervisor<P> {
                 Ok(Taken::Passed)
             }
             NotKept::PoolFull => Ok(Taken::Full),
-            NotKept::Later | NotKept::NoFrames => Ok(Taken::NoFrames),
+            NotKept::Later => {
+                self.reclaimer.is_stalled = true;
+                Ok(Taken::NoFrames)
+            }
+            NotKept::NoFrames => Ok(Taken::NoFrames),
             NotKept::Bug(_) => Err(MemoryError::Bug("the swap store")),
         }
     }
@@ -316,7 +330,7 @@ impl<P: Platform> Hypervisor<P> {
         let Some(pages) = self.cold_sharers(frame, taking.least_age)? else {
             return Ok(Taken::Passed);
         };
-        let first = match self.host.keep_content(&FrozenFrame::claim(frame)) {
+        let first = match self.host.keep_content(&FrozenFrame::claim(frame), None) {
             Ok(reference) => reference,
             Err(why) => return self.passed_over(taking.guest, gfn, why),
         };
@@ -405,7 +419,8 @@ impl<P: Platform> Hypervisor<P> {
     /// Whether nothing can be kept, and nothing has left the store since that was found.
     fn is_store_full(&self) -> bool {
         let frames = self.host.swap.store.pool().frames;
-        self.reclaimer.full_at.is_some_and(|full| frames >= full)
+        let is_full = self.reclaimer.full_at.is_some_and(|full| frames >= full);
+        is_full && !self.host.swap.has_open_disk()
     }
 }
 

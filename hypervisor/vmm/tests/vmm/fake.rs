@@ -1,5 +1,6 @@
 //! A machine made of a vector: memory is real, page walks are real, processors follow a script.
 
+use crate::fake_disk::FakeDisk;
 use crate::fake_memory::FakeMemory;
 use crate::fake_vcpu::FakeVcpu;
 use crate::fake_walk::{Miss, Reference, Tlb};
@@ -117,6 +118,8 @@ pub struct FakePlatform {
     naps: u32,
     pub has_huge_ept: bool,
     pub has_dirty_log: bool,
+    /// The disk of the host.
+    pub disk: Option<FakeDisk>,
     pub tlb: Tlb,
     /// By guest.
     pub progress: BTreeMap<u16, Progress>,
@@ -138,6 +141,7 @@ impl FakePlatform {
             naps: 0,
             has_huge_ept: true,
             has_dirty_log: false,
+            disk: None,
             tlb: Tlb::default(),
             progress: BTreeMap::new(),
             input: [].into(),
@@ -363,16 +367,17 @@ impl Platform for FakePlatform {
         &mut self.memory
     }
     fn disk_open(&mut self, _kind: Option<DiskKind>, _patience: Tsc) -> Option<DiskInfo> {
-        None
+        self.disk_info()
     }
     fn disk_info(&self) -> Option<DiskInfo> {
-        None
+        self.disk.as_ref().map(FakeDisk::info)
     }
-    fn disk_start(&mut self, _request: &DiskRequest<'_>) -> Result<(), DiskFailure> {
-        Err(DiskFailure::NoDisk)
+    fn disk_start(&mut self, request: &DiskRequest<'_>) -> Result<(), DiskFailure> {
+        let disk = self.disk.as_mut().ok_or(DiskFailure::NoDisk)?;
+        disk.start(self.now, request)
     }
     fn disk_poll(&mut self) -> Option<Result<(), DiskFailure>> {
-        None
+        self.disk.as_mut()?.poll(self.now, &mut self.memory)
     }
     fn console_input(&mut self) -> Option<u8> {
         self.input.pop_front()

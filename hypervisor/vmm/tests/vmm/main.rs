@@ -12,6 +12,7 @@ mod ended_devices;
 mod equipped;
 mod events;
 mod fake;
+mod fake_disk;
 mod fake_memory;
 mod fake_vcpu;
 mod fake_walk;

@@ -1,9 +1,10 @@
 //! A machine with a bundle and guests, and what came of running it.
 
 use crate::fake::{FakePlatform, Op, TSC_HZ};
+use crate::fake_disk::FakeDisk;
 use pleat_bundle::SectionKind;
 use pleat_bundle::config::{
-    DeviceConfig, GuestConfig, Merge, MergeConfig, OnReboot, Pages, RunConfig, Terms, encode,
+    DeviceConfig, GuestConfig, HostDisk, Merge, MergeConfig, OnReboot, Pages, RunConfig, Terms, encode,
 };
 use pleat_bundle::write::BundleWriter;
 use pleat_overcommit::ledger::{FrameRecord, Region};
@@ -96,6 +97,8 @@ pub struct Machine {
     pub has_huge_ept: bool,
     /// Whether the processor logs which pages become dirty.
     pub has_dirty_log: bool,
+    /// The disk of the host.
+    pub host_disk: Option<FakeDisk>,
 }
 
 pub struct Report {
@@ -122,6 +125,7 @@ impl Machine {
             console_ticks: 0,
             has_huge_ept: true,
             has_dirty_log: false,
+            host_disk: None,
         }
     }
 
@@ -142,7 +146,11 @@ impl Machine {
     }
 
     fn run_with(self, damage: impl FnOnce(&mut [u8])) -> Report {
-        let config = encode(&self.config).expect("encodes");
+        let mut config = self.config.clone();
+        if self.host_disk.is_some() {
+            config.disk = HostDisk::Best;
+        }
+        let config = encode(&config).expect("encodes");
         let mut writer = BundleWriter::new();
         writer
             .add(SectionKind::Kernel, "kernel", self.kernel)
@@ -166,6 +174,7 @@ impl Machine {
         let mut platform = FakePlatform::new(self.memory_bytes, self.programs);
         platform.has_huge_ept = self.has_huge_ept;
         platform.has_dirty_log = self.has_dirty_log;
+        platform.disk = self.host_disk;
         platform.memory.write(Hpa::new(BUNDLE), &bundle);
         platform.input = self.input.into();
         platform.line.ticks_per_byte = self.console_ticks;

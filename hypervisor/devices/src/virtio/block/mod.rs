@@ -189,7 +189,7 @@ impl Block {
         let piece = piece_of(&mut buffer, at, bytes_max);
         let bytes = piece.len() as u64;
         chain.make_writable(hands, self.done, bytes)?;
-        hands.read_disk(at, piece);
+        hands.read_disk(at, piece).map_err(|_| Trouble::HostShort)?;
         chain.copy_in(hands, self.done, piece)?;
         self.sectors_read = self.sectors_read.saturating_add(bytes / SECTOR_BYTES);
         Ok((bytes, bytes))

@@ -1,22 +1,31 @@
 //! The swap store and the ledger brought together: whose a frame is while a content goes in or comes out.
 
+mod disk;
+
 use crate::audit::{Audit, weigh};
 use crate::frames::FramePool;
 use crate::host::Host;
 use crate::memory::MemoryError;
-use pleat_overcommit::ledger::{FrameState, Key, Purpose};
-use pleat_overcommit::swap::{NotHad, NotKept, Slot, Step, Store};
+use pleat_overcommit::ledger::{FrameState, Key, Owner, Purpose};
+use pleat_overcommit::swap::{Bug, DiskRequest, NotHad, NotKept, Slot, Step, Store};
 use pleat_stage2::{PendingFlush, Retired};
-use pleat_types::{FRAME_SIZE, FrameMemory, FrozenFrame, OwnedFrame, Platform, SlotReference, SwapSlot};
+use pleat_types::{
+    FRAME_SIZE, FrameMemory, FrozenFrame, Hfn, OwnedFrame, Platform, SlotReference, SwapSlot,
+};
 
 /// The swap store, with the frames that it has.
 pub(crate) struct Swap {
     pub(crate) store: Store,
+    /// What the disk is to do, and was too busy for.
+    waiting: Option<DiskRequest>,
 }
 
 impl Swap {
     /// A store that keeps nothing.
-    pub(crate) const EMPTY: Self = Self { store: Store::new() };
+    pub(crate) const EMPTY: Self = Self {
+        store: Store::new(),
+        waiting: None,
+    };
 
     /// Sees to it that the next content can be kept. The frames may come from the reserve: this is how memory is freed.
     pub(crate) fn make_ready(&mut self, frames: &mut FramePool) -> bool {
@@ -51,7 +60,13 @@ impl Swap {
         frames: &mut FramePool,
         reference: SlotReference,
     ) {
-        match self.store.release(memory, reference) {
+        let released = self.store.release(memory, reference);
+        self.take_freed(frames, released);
+    }
+
+    /// Takes a frame that the store has freed, if it has.
+    fn take_freed(&mut self, frames: &mut FramePool, freed: Result<Option<Hfn>, Bug>) {
+        match freed {
             Ok(None) => {}
             Ok(Some(frame)) => {
                 if let Err(frame) = self.store.offer(frame) {
@@ -64,13 +79,17 @@ impl Swap {
 }
 
 impl<P: Platform> Host<P> {
-    /// Keeps the content of a page that nobody can write to.
-    pub(crate) fn keep_content(&mut self, frame: &FrozenFrame) -> Result<SlotReference, NotKept> {
+    /// Keeps the content of a page that nobody can write to; `page` is the one that alone has it.
+    pub(crate) fn keep_content(
+        &mut self,
+        frame: &FrozenFrame,
+        page: Option<Owner>,
+    ) -> Result<SlotReference, NotKept> {
         if !self.swap.make_ready(&mut self.frames) {
             return Err(NotKept::NoFrames);
         }
         let key = self.frames.last_key(frame.frame()).unwrap_or(Key(0));
-        self.swap.store.keep(self.platform.memory(), frame, key, None)
+        self.swap.store.keep(self.platform.memory(), frame, key, page)
     }
 
     /// What is known of a slot.
@@ -94,7 +113,7 @@ impl<P: Platform> Host<P> {
     pub(crate) fn content(&mut self, slot: SwapSlot) -> Result<&[u8; FRAME_SIZE], MemoryError> {
         let memory = self.platform.memory();
         self.swap.store.content(memory, slot).map_err(|error| match error {
-            NotHad::Damaged | NotHad::Lost => MemoryError::Damaged(slot),
+            NotHad::Damaged | NotHad::Lost => MemoryError::Lost(slot),
             NotHad::OnDisk(_) => MemoryError::Away,
             NotHad::Bug(_) => MemoryError::Bug("the swap store"),
         })
@@ -108,7 +127,7 @@ impl<P: Platform> Host<P> {
                 memory.write(frame.first().base(), content);
                 Ok(())
             }
-            Err(NotHad::Damaged | NotHad::Lost) => Err(MemoryError::Damaged(slot)),
+            Err(NotHad::Damaged | NotHad::Lost) => Err(MemoryError::Lost(slot)),
             Err(NotHad::OnDisk(_)) => Err(MemoryError::Away),
             Err(NotHad::Bug(_)) => Err(MemoryError::Bug("the swap store")),
         }
@@ -118,6 +137,13 @@ impl<P: Platform> Host<P> {
     pub(crate) fn release_slot(&mut self, reference: SlotReference) {
         let memory = self.platform.memory();
         self.swap.release(memory, &mut self.frames, reference);
+    }
+
+    /// The same for a page that came back unchanged: what is on the disk may serve once more.
+    pub(crate) fn release_returned(&mut self, reference: SlotReference, page: Owner) {
+        let memory = self.platform.memory();
+        let released = self.swap.store.release_returned(memory, reference, page);
+        self.swap.take_freed(&mut self.frames, released);
     }
 
     /// Looks whether all of the swap store is accounted for: its frames are on record as its own, and no others are. Says
@@ -152,19 +178,18 @@ impl<P: Platform> Host<P> {
 
     /// Makes the pool of packed contents denser. Whether there may be more to do.
     pub(crate) fn compact_pool(&mut self) -> bool {
-        match self.swap.store.compact(self.platform.memory()) {
-            Ok(Step::Freed(frame)) => {
-                if let Err(frame) = self.swap.store.offer(frame) {
-                    self.frames.release_swap(frame);
-                }
-                true
-            }
-            Ok(Step::Moved) => true,
-            Ok(Step::Nothing) => false,
-            Err(_) => {
-                self.frames.note_refused();
-                false
-            }
-        }
+        let step = self.swap.store.compact(self.platform.memory());
+        self.take_step(step)
+    }
+
+    /// Whether there may be more to do after a step.
+    fn take_step(&mut self, step: Result<Step, Bug>) -> bool {
+        let is_more = matches!(step, Ok(Step::Freed(_) | Step::Moved));
+        let freed = step.map(|step| match step {
+            Step::Freed(frame) => Some(frame),
+            Step::Moved | Step::Nothing => None,
+        });
+        self.swap.take_freed(&mut self.frames, freed);
+        is_more
     }
 }

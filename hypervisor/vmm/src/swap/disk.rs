@@ -1,0 +1,139 @@
+//! The disk behind the swap store: the store says what is to be done, the board does it, and nobody waits for it but who
+//! needs what is read.
+
+use super::Swap;
+use crate::host::Host;
+use crate::memory::{GuestMemory, MemoryError};
+use crate::merge::Progress;
+use pleat_overcommit::ledger::Purpose;
+use pleat_overcommit::swap::{DiskError, DiskPlan, DiskRequest, DiskState, Direction, NotHad};
+use pleat_stage2::Page;
+use pleat_types::{DiskDirection, DiskFailure, DiskRequest as BoardRequest, Gfn, Platform, SwapSlot};
+
+/// Blocks for each frame of the table of clean copies: 16 MiB of disk.
+const BLOCKS_FOR_CLEAN: u64 = 4096;
+/// The table has at most so many frames.
+const CLEAN_FRAMES_MAX: u64 = 64;
+
+impl Swap {
+    /// Whether contents can go to a disk.
+    pub(crate) fn has_open_disk(&self) -> bool {
+        self.store.disk_state() == DiskState::Open
+    }
+}
+
+impl<P: Platform> Host<P> {
+    /// Gives the store the disk that was opened, with the frames that it takes.
+    pub(crate) fn use_disk(&mut self) {
+        let Some(info) = self.platform.disk_info() else {
+            return;
+        };
+        let mut key = [0; 32];
+        self.random.fill(&mut key);
+        let clean = (info.blocks / BLOCKS_FOR_CLEAN).clamp(1, CLEAN_FRAMES_MAX);
+        let plan = DiskPlan {
+            blocks: u32::try_from(info.blocks).unwrap_or(u32::MAX),
+            clean_frames: usize::try_from(clean).unwrap_or(1),
+        };
+        let (frames, memory) = (&mut self.frames, self.platform.memory());
+        let give = || frames.allocate_swap(Purpose::Demand);
+        if self.swap.store.begin_disk(memory, key, plan, give).is_none() {
+            log::warn!("the disk is not used: there is no memory for what it takes");
+        }
+    }
+
+    /// Sees what has become of the last request, and begins the next one. Whether a request has ended.
+    pub(crate) fn serve_disk(&mut self) -> bool {
+        let mut has_ended = false;
+        if self.swap.store.is_disk_busy() && self.swap.waiting.is_none() {
+            let Some(result) = self.platform.disk_poll() else {
+                return false;
+            };
+            self.end_request(result);
+            has_ended = true;
+        }
+        let next = match self.swap.waiting.take() {
+            Some(request) => Ok(Some(request)),
+            None => self.swap.store.next_request(self.platform.memory()),
+        };
+        match next {
+            Ok(Some(request)) => self.begin_request(request),
+            Ok(None) => {}
+            Err(_) => self.frames.note_refused(),
+        }
+        has_ended
+    }
+
+    fn begin_request(&mut self, request: DiskRequest) {
+        let started = self.platform.disk_start(&BoardRequest {
+            direction: match request.direction {
+                Direction::Read => DiskDirection::Read,
+                Direction::Write => DiskDirection::Write,
+            },
+            first: u64::from(request.first),
+            frames: &request.frames,
+        });
+        match started {
+            Ok(()) => {}
+            // It has not come back from a failure: tried again in the next turn.
+            Err(DiskFailure::Busy) => self.swap.waiting = Some(request),
+            Err(failure) => self.end_request(Err(failure)),
+        }
+    }
+
+    fn end_request(&mut self, result: Result<(), DiskFailure>) {
+        let result = result.map_err(|failure| {
+            log::warn!("disk of the host: {}", failure.text());
+            error_of(failure)
+        });
+        if self.swap.store.finished(self.platform.memory(), result).is_err() {
+            self.frames.note_refused();
+        }
+    }
+
+    /// Asks for a content that is on the disk. It can be asked for until it is there.
+    pub(crate) fn want_content(&mut self, slot: SwapSlot) -> Result<(), MemoryError> {
+        match self.swap.store.want(self.platform.memory(), slot) {
+            Ok(_) => Ok(()),
+            Err(NotHad::Damaged | NotHad::Lost) => Err(MemoryError::Lost(slot)),
+            Err(NotHad::OnDisk(_)) => Ok(()),
+            Err(NotHad::Bug(_)) => Err(MemoryError::Bug("the swap store")),
+        }
+    }
+
+    /// The same for the content of a page.
+    pub(crate) fn want_page(&mut self, memory: &GuestMemory, gfn: Gfn) -> Result<(), MemoryError> {
+        match self.lookup(memory, gfn)?.page {
+            Page::Swapped(slot) => self.want_content(slot),
+            _ => Ok(()),
+        }
+    }
+
+    /// Moves a content from the pool to the disk, if the pool is nearly full.
+    pub(crate) fn write_back_some(&mut self) -> Progress {
+        if !self.swap.store.wants_write_back() {
+            return Progress::Idle;
+        }
+        let step = self.swap.store.write_back(self.platform.memory());
+        if self.take_step(step) {
+            Progress::Worked
+        } else {
+            Progress::Idle
+        }
+    }
+}
+
+/// What a failure is to the store.
+const fn error_of(failure: DiskFailure) -> DiskError {
+    match failure {
+        DiskFailure::BadSector => DiskError::BadSector,
+        DiskFailure::TimedOut => DiskError::TimedOut,
+        DiskFailure::NoDisk | DiskFailure::Gone => DiskError::Gone,
+        DiskFailure::Busy
+        | DiskFailure::Malformed
+        | DiskFailure::BeyondEnd
+        | DiskFailure::Refused
+        | DiskFailure::Transfer
+        | DiskFailure::Short => DiskError::Transfer,
+    }
+}
