@@ -168,7 +168,9 @@ fn ranges_that_change_while_they_are_cleared_stay_on_the_disk() {
 
 #[test]
 fn short_memory_only_delays_zeros() {
-    for calls in 0..3 {
+    // Four reads of the ring and of descriptors, those of the header and of the ranges, two ranges, the status, the used
+    // ring, and the ring again.
+    for calls in 0..12 {
         let mut machine = Machine::new();
         machine.clear(WRITE_ZEROES, &[(8, 8, 0), (32, 16, 0)]);
         machine.hands.refuse_after(calls);
