@@ -153,11 +153,12 @@ impl Board {
         let Some(&function) = self.pci.function(place) else {
             return Served::Idle;
         };
-        let served = self.virtio.step(place, hands, function.uses_msix());
+        let mut served = self.virtio.step(place, hands, function.uses_msix());
         if let Some(endpoint) = self.virtio.endpoint_mut(place)
             && !function.is_masked()
         {
-            deliver(endpoint.registers(), function.table(), hands, &mut self.apic);
+            let sent = deliver(endpoint.registers(), function.table(), hands, &mut self.apic);
+            served = served.max(sent);
         }
         self.settle(place);
         served

@@ -18,7 +18,7 @@ pub enum Step {
 pub enum Trouble {
     /// The guest broke the rules, in this way: the device needs a reset.
     Guest(&'static str),
-    /// No host frame is free. The chain is still there; the same call later goes on.
+    /// No host frame is free, or a page is away. The chain is still there; the same call later goes on.
     HostShort,
 }
 

@@ -7,7 +7,8 @@ use pleat_types::{Gfn, Gpa};
 pub enum Denied {
     /// The guest has no RAM there: its own mistake.
     NoRam,
-    /// No host frame is free for it. Nothing has changed; the same may succeed later.
+    /// No host frame is free for it, or what is there is away on a disk and is being brought back. Nothing has changed;
+    /// the same may succeed later.
     HostShort,
 }
 
@@ -16,7 +17,7 @@ pub enum Denied {
 pub enum Unwritten {
     /// The guest has written as many pages of it as it may.
     Full,
-    /// No host frame is free for it. The same may succeed later.
+    /// No host frame is free for it, or what is there is away. The same may succeed later.
     HostShort,
 }
 
@@ -35,10 +36,10 @@ pub enum Plugged {
 ///
 /// All calls are bounded by what they are given. Ranges and page numbers come from the guest: the owner checks them.
 pub trait Hands {
-    /// Copies guest memory out; the range may cross pages.
+    /// Copies guest memory out; the range may cross pages. After an error `out` may hold anything.
     ///
     /// # Errors
-    /// [`Denied::NoRam`].
+    /// Both; [`Denied::HostShort`] for a page that is away.
     fn read(&mut self, at: Gpa, out: &mut [u8]) -> Result<(), Denied>;
 
     /// Sees to it that these bytes can be written: until the guest runs again [`Hands::write`] succeeds there.
@@ -79,7 +80,11 @@ pub trait Hands {
     /// What these pages are.
     fn plugged(&mut self, first: Gfn, count: u64) -> Plugged;
 
-    /// Reads from the disk, `at` and the length being multiples of 512, within its size.
+    /// Reads from the disk, `at` and the length being multiples of 512, within its size. After an error `out` may hold
+    /// anything.
+    ///
+    /// # Errors
+    /// [`Denied::HostShort`]: a page of it that the guest has written is away.
     fn read_disk(&mut self, at: u64, out: &mut [u8]) -> Result<(), Denied>;
 
     /// Writes to the disk, `at` and the length being multiples of 512, within its size.

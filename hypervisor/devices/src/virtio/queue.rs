@@ -6,7 +6,7 @@
 //! same: a chain that is looked at again may be another one.
 //!
 //! A chain is looked at ([`Queue::first`]) and later used ([`Queue::complete`]); before that nothing has happened to
-//! the queue, so that who finds no host memory in between can begin again.
+//! the queue, so that who finds no host memory in between, or a page of the rings away, can begin again.
 
 use arrayvec::ArrayVec;
 use pleat_types::Gpa;
@@ -104,7 +104,7 @@ impl Queue {
     /// The chain that is to be used next, if the guest has made one available.
     ///
     /// # Errors
-    /// The guest broke the rules.
+    /// The guest broke the rules, or a page is away. Nothing has changed.
     pub fn first<H: Hands>(&mut self, hands: &mut H) -> Result<Option<Chain>, Trouble> {
         if !self.is_enabled {
             return Ok(None);

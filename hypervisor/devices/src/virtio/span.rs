@@ -68,10 +68,11 @@ fn range(at: Gpa, skip: u64, bytes: u64) -> Result<(Gpa, u64), Trouble> {
 }
 
 impl Chain {
-    /// Copies bytes from byte `from` on of what the device reads, and returns how many there were.
+    /// Copies bytes from byte `from` on of what the device reads, and returns how many there were. Those before a page
+    /// that is away do not count: all of them are read again with it.
     ///
     /// # Errors
-    /// The guest has no RAM there.
+    /// The guest has no RAM there, or a page is away.
     pub(super) fn copy_out<H: Hands>(
         &self,
         hands: &mut H,

@@ -36,7 +36,8 @@ pub(crate) const NOTIFY: u16 = 0x100;
 pub enum Served {
     /// Nothing, until somebody kicks a queue again.
     Idle,
-    /// Host memory is short. What waits for it is still there; the same call later goes on.
+    /// Host memory is short, or a page is away. What waits for it, a queue or a message, is still there; the same call
+    /// later goes on.
     Stalled,
     /// More of the same, that can be done at once.
     More,

@@ -30,7 +30,8 @@ impl Guest {
             10 => self.write_port(bytes),
             11 => self.read_port(bytes),
             12 => self.write_config(bytes),
-            13 | 14 => self.ask(bytes),
+            13 => self.ask(bytes),
+            14 => self.serve_away(bytes),
             _ => self.take_interrupt(bytes),
         }
     }
@@ -185,6 +186,15 @@ impl Guest {
         self.hands.short.plug = u32::from(a >> 6 & 3);
         self.hands.short.unplug = u32::from(b & 3);
         self.serve_all(1 + usize::from(b >> 2) % SERVES);
+    }
+
+    /// Pages of its memory and of its disk are away, behind some that are not.
+    fn serve_away(&mut self, bytes: &mut Bytes<'_>) {
+        let [a, b] = [bytes.byte(), bytes.byte()];
+        self.hands.short.read = u32::from(a & 3);
+        self.hands.short.read_later = u32::from(a >> 2 & 0xf);
+        self.hands.short.read_disk = u32::from(a >> 6);
+        self.serve_all(1 + usize::from(b) % SERVES);
     }
 
     fn break_descriptor(&mut self, bytes: &mut Bytes<'_>) {

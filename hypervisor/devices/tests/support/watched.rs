@@ -169,8 +169,8 @@ impl Hands for Watched<'_> {
         self.hands.plugged(first, count)
     }
 
-    fn read_disk(&mut self, at: u64, out: &mut [u8]) {
-        self.hands.read_disk(at, out);
+    fn read_disk(&mut self, at: u64, out: &mut [u8]) -> Result<(), Denied> {
+        self.hands.read_disk(at, out)
     }
 
     fn write_disk(&mut self, at: u64, bytes: &[u8]) -> Result<(), Unwritten> {

@@ -24,7 +24,7 @@ mod request;
 mod tests;
 
 use super::device::{Device, Step, Trouble};
-use super::hands::{Hands, Unwritten};
+use super::hands::{Denied, Hands, Unwritten};
 use super::queue::{Chain, Queue};
 use clear::{RANGES_MAX, SECTORS_MAX};
 use request::{Request, Status, Work};
@@ -83,6 +83,12 @@ enum Stop {
 impl From<Trouble> for Stop {
     fn from(trouble: Trouble) -> Self {
         Self::Trouble(trouble)
+    }
+}
+
+impl From<Denied> for Stop {
+    fn from(denied: Denied) -> Self {
+        Self::Trouble(denied.into())
     }
 }
 
@@ -189,7 +195,7 @@ impl Block {
         let piece = piece_of(&mut buffer, at, bytes_max);
         let bytes = piece.len() as u64;
         chain.make_writable(hands, self.done, bytes)?;
-        hands.read_disk(at, piece).map_err(|_| Trouble::HostShort)?;
+        hands.read_disk(at, piece)?;
         chain.copy_in(hands, self.done, piece)?;
         self.sectors_read = self.sectors_read.saturating_add(bytes / SECTOR_BYTES);
         Ok((bytes, bytes))

@@ -86,6 +86,22 @@ fn no_host_memory_leaves_the_chain_where_it_was() {
     assert_eq!(guest.used(&hands), [(head, 64)]);
 }
 
+#[test]
+fn a_page_that_is_away_leaves_the_chain_where_it_was() {
+    let (mut hands, mut guest, mut queue) = setup();
+    let buffers = [(BASE, 1, Direction::FromGuest), (BASE, 2, Direction::ToGuest)];
+    let head = guest.add(&mut hands, &buffers);
+    let chain = queue.first(&mut hands).unwrap();
+    // The ring's index, its entry, two descriptors.
+    for later in 0..4 {
+        (hands.short.read_later, hands.short.read) = (later, 1);
+        assert_eq!(queue.first(&mut hands), Err(Trouble::HostShort), "{later}");
+        assert_eq!(queue.first(&mut hands), Ok(chain.clone()));
+    }
+    assert_eq!(queue.complete(&mut hands, &chain.unwrap(), 2), Ok(()));
+    assert_eq!(guest.used(&hands), [(head, 2)]);
+}
+
 /// The index of the used ring in one page, its entries in the next.
 #[test]
 fn nothing_is_written_before_all_of_it_can_be() {

@@ -11,10 +11,16 @@ use pleat_types::{Gfn, Gpa};
 
 /// What a page of the disk is full of that was discarded.
 pub const DISCARDED: u8 = 0xdc;
+/// What a read that fails leaves.
+const GARBAGE: u8 = 0xba;
 
-/// How many of the next calls of each kind find no host memory.
+/// How many of the next calls of each kind find no host memory, or a page away.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Short {
+    pub read: u32,
+    /// Calls that succeed before those.
+    pub read_later: u32,
+    pub read_disk: u32,
     pub make_writable: u32,
     /// Calls that succeed before those.
     pub make_writable_later: u32,
@@ -172,9 +178,25 @@ fn take(counter: &mut u32) -> Result<(), Denied> {
     }
 }
 
+/// The same behind calls that succeed.
+fn take_later(later: &mut u32, counter: &mut u32) -> Result<(), Denied> {
+    match later.checked_sub(1) {
+        Some(rest) => {
+            *later = rest;
+            Ok(())
+        }
+        None => take(counter),
+    }
+}
+
 impl Hands for FakeHands {
     fn read(&mut self, at: Gpa, out: &mut [u8]) -> Result<(), Denied> {
         self.count(page_count(at, out.len() as u64));
+        self.range(at, out.len() as u64).ok_or(Denied::NoRam)?;
+        if let Err(away) = take_later(&mut self.short.read_later, &mut self.short.read) {
+            out.fill(GARBAGE);
+            return Err(away);
+        }
         let (ram, range) = self.range(at, out.len() as u64).ok_or(Denied::NoRam)?;
         out.copy_from_slice(&ram[range]);
         self.note(at, out.len() as u64, false);
@@ -184,10 +206,7 @@ impl Hands for FakeHands {
     fn make_writable(&mut self, at: Gpa, bytes: u64) -> Result<(), Denied> {
         self.count(page_count(at, bytes));
         self.range(at, bytes).ok_or(Denied::NoRam)?;
-        match self.short.make_writable_later.checked_sub(1) {
-            Some(later) => self.short.make_writable_later = later,
-            None => take(&mut self.short.make_writable)?,
-        }
+        take_later(&mut self.short.make_writable_later, &mut self.short.make_writable)?;
         self.writable.extend(pages(at, bytes));
         Ok(())
     }
@@ -263,11 +282,14 @@ impl Hands for FakeHands {
         }
     }
 
-    fn read_disk(&mut self, at: u64, out: &mut [u8]) {
+    fn read_disk(&mut self, at: u64, out: &mut [u8]) -> Result<(), Denied> {
         self.count(out.len() as u64 / 4096);
         assert!(at.is_multiple_of(512) && out.len().is_multiple_of(512));
+        out.fill(GARBAGE);
+        take(&mut self.short.read_disk)?;
         let at = usize::try_from(at).expect("within the disk");
         out.copy_from_slice(&self.disk[at..at + out.len()]);
+        Ok(())
     }
 
     fn write_disk(&mut self, at: u64, bytes: &[u8]) -> Result<(), Unwritten> {

@@ -1,4 +1,5 @@
-//! An owner that has no host memory at the calls that a test names, and looks at how devices use it.
+//! An owner that has no host memory, or whose page is away, at the calls that a test names, and looks at how devices
+//! use it.
 
 use std::collections::VecDeque;
 use std::vec::Vec;
@@ -12,9 +13,9 @@ use super::FakeHands;
 #[derive(Clone, Debug)]
 pub struct Grudging {
     pub inner: FakeHands,
-    /// Whether the next calls that may find no host memory do; behind its end they find some.
+    /// Whether the next calls that may find no host memory, or a page away, do; behind its end all is there.
     pub schedule: VecDeque<bool>,
-    /// Calls that found none.
+    /// Calls that did.
     pub refusals: u64,
     /// Sizes of what was printed and heard at a time.
     pub pieces: Vec<usize>,
@@ -38,7 +39,7 @@ impl Grudging {
         }
     }
 
-    /// The call after `calls` others finds no memory.
+    /// The call after `calls` others is refused.
     pub fn refuse_after(&mut self, calls: usize) {
         self.schedule = (0..=calls).map(|call| call == calls).collect();
     }
@@ -54,6 +55,7 @@ impl Grudging {
 
 impl Hands for Grudging {
     fn read(&mut self, at: Gpa, out: &mut [u8]) -> Result<(), Denied> {
+        self.ask()?;
         self.inner.read(at, out)
     }
 
@@ -92,9 +94,10 @@ impl Hands for Grudging {
         self.inner.plugged(first, count)
     }
 
-    fn read_disk(&mut self, at: u64, out: &mut [u8]) {
+    fn read_disk(&mut self, at: u64, out: &mut [u8]) -> Result<(), Denied> {
+        self.ask()?;
         self.disk_read += out.len() as u64;
-        self.inner.read_disk(at, out);
+        self.inner.read_disk(at, out)
     }
 
     fn write_disk(&mut self, at: u64, bytes: &[u8]) -> Result<(), Unwritten> {

@@ -220,6 +220,83 @@ fn a_table_without_ram_loses_messages() {
     assert!(!machine.board.has_device_work());
 }
 
+/// A guest that waits for this interrupt has nobody else to wake it.
+#[test]
+fn a_message_whose_entry_is_away_comes_when_it_is_back() {
+    let mut machine = Machine::with_msix();
+    machine.driver.set_message(&mut machine.hands, 1, 0x56);
+    let head = machine.add(16);
+    // Two fields of the ring, a descriptor, the ring again; then the table.
+    (machine.hands.short.read_later, machine.hands.short.read) = (4, 3);
+    let PortEffect::Notified(notified) = machine.notify() else {
+        panic!("nothing to serve");
+    };
+    for _ in 0..3 {
+        assert_eq!(machine.serve(), Served::Stalled);
+        assert!(machine.board.has_device_work());
+        // The queue is done: the driver's OUT need not wait.
+        assert!(!machine.board.is_waiting(notified));
+        assert_eq!(take(&mut machine.board, 0), None);
+    }
+    assert_eq!(machine.used(), [(head, 16)]);
+    assert_eq!(machine.serve(), Served::Idle);
+    assert_eq!(take(&mut machine.board, 0), Some(0x56));
+    end_message(&mut machine.board);
+    assert_eq!(take(&mut machine.board, 0), None);
+    assert!(!machine.board.has_device_work());
+    let view = machine.board.virtio_functions().last().unwrap();
+    assert_eq!(view.interrupts, 1);
+}
+
+#[test]
+fn a_masked_message_stalls_only_while_its_entry_is_away() {
+    let mut machine = Machine::with_msix();
+    machine.fetch();
+    machine.hands.short.read = 1;
+    assert_eq!(machine.serve(), Served::Stalled);
+    for _ in 0..2 {
+        machine.hands.accesses.clear();
+        assert_eq!(machine.serve(), Served::Idle);
+        assert_eq!(machine.hands.accesses.len(), 1, "a look at the entry");
+        assert_eq!(take(&mut machine.board, 0), None);
+    }
+    machine.driver.set_message(&mut machine.hands, 1, 0x57);
+    assert_eq!(machine.serve(), Served::Idle);
+    assert_eq!(take(&mut machine.board, 0), Some(0x57));
+}
+
+/// Also from a device with which nothing else is done any more.
+#[test]
+fn a_message_about_a_broken_rule_waits_for_its_entry() {
+    let mut machine = Machine::with_msix();
+    machine.driver.set_message(&mut machine.hands, 0, 0x58);
+    machine.queue.set_available_index(&mut machine.hands, u16::MAX);
+    assert!(machine.notify().wants_service());
+    // The ring; then the table.
+    (machine.hands.short.read_later, machine.hands.short.read) = (1, 2);
+    for _ in 0..2 {
+        assert_eq!(machine.serve(), Served::Stalled);
+        assert!(machine.needs_reset().is_some());
+        assert_eq!(take(&mut machine.board, 0), None);
+    }
+    assert_eq!(machine.serve(), Served::Idle);
+    assert_eq!(take(&mut machine.board, 0), Some(0x58));
+}
+
+#[test]
+fn a_reset_drops_a_message_whose_entry_is_away() {
+    let mut machine = Machine::with_msix();
+    machine.driver.set_message(&mut machine.hands, 1, 0x59);
+    machine.add(16);
+    (machine.hands.short.read_later, machine.hands.short.read) = (4, 1);
+    assert!(machine.notify().wants_service());
+    assert_eq!(machine.serve(), Served::Stalled);
+    let _ = machine.driver.set_status(&mut machine.board, 0);
+    assert!(!machine.board.has_device_work());
+    assert_eq!(machine.serve(), Served::Idle);
+    assert_eq!(take(&mut machine.board, 0), None);
+}
+
 #[test]
 fn turning_messages_off_drops_those_that_wait() {
     let mut machine = Machine::with_msix();

@@ -232,6 +232,57 @@ fn without_host_memory_no_page_is_taken_twice() {
 }
 
 #[test]
+fn a_page_that_is_away_at_any_read_neither_repeats_nor_loses_a_page() {
+    for later in 0.. {
+        let mut rig = Rig::new(REPORTING);
+        let numbers: Vec<u32> = (0..300).collect();
+        (rig.hands.short.read_later, rig.hands.short.read) = (later, 2);
+        let head = rig.send(INFLATE, &numbers);
+        let shortages = rig.kick(INFLATE).unwrap();
+        assert_eq!(rig.hands.inflated, gfns(&numbers));
+        assert_eq!(rig.balloon.inflated(), 300);
+        assert_eq!(rig.used(INFLATE), [(head, 0)]);
+
+        let head = rig.driver[2].add(&mut rig.hands, &[into(0x20_0000, 1 << 23)]);
+        let shortages = shortages + rig.kick(2).unwrap();
+        let reported: Vec<_> = (0..4).map(|n| (Gfn::new(0x200 * (n + 1)), 512)).collect();
+        assert_eq!(rig.hands.reported, reported);
+        assert_eq!(rig.used(2), [(head, 0)]);
+        if shortages == 0 {
+            assert!(later > 30, "{later}");
+            return;
+        }
+    }
+}
+
+#[test]
+fn statistics_in_a_page_that_is_away_are_read_once_and_whole() {
+    // The ring's index and entry, two descriptors, two buffers: all are there, or nothing is told.
+    for later in 0..6 {
+        let mut rig = Rig::new(STATISTICS);
+        rig.answer(2, &[(4, 1)]);
+        assert_eq!(rig.kick(2), Ok(0));
+        rig.balloon.ask_statistics();
+        assert_eq!(rig.kick(2), Ok(0));
+        let raw = statistics(&[(4, 5), (5, 6)]);
+        rig.hands.poke(Gpa::new(DATA), &raw);
+        rig.driver[2].add(&mut rig.hands, &[out(DATA, 13), out(DATA + 13, 7)]);
+        (rig.hands.short.read_later, rig.hands.short.read) = (later, 1);
+        assert_eq!(rig.serve(2), Err(Trouble::HostShort));
+        let latest = |rig: &Rig| {
+            rig.balloon
+                .statistics()
+                .map(|seen| (seen.serial, seen.free, seen.total))
+        };
+        assert_eq!(latest(&rig), Some((1, Some(1), None)));
+        assert_eq!(rig.balloon.inquiries(), (1, 0));
+        assert_eq!(rig.kick(2), Ok(0));
+        assert_eq!(latest(&rig), Some((2, Some(5), Some(6))));
+        assert_eq!(rig.balloon.inquiries(), (1, 1));
+    }
+}
+
+#[test]
 fn a_request_for_statistics_survives_a_shortage() {
     let mut rig = Rig::new(STATISTICS);
     let head = rig.answer(2, &[(4, 1)]);

@@ -168,7 +168,9 @@ fn ranges_that_change_while_they_are_cleared_stay_on_the_disk() {
 
 #[test]
 fn short_memory_only_delays_zeros() {
-    for calls in 0..3 {
+    // Two fields of the ring and three descriptors, the header, the list of ranges; two ranges, the status, the two parts of
+    // the used ring; the ring again.
+    for calls in 0..13 {
         let mut machine = Machine::new();
         machine.clear(WRITE_ZEROES, &[(8, 8, 0), (32, 16, 0)]);
         machine.hands.refuse_after(calls);

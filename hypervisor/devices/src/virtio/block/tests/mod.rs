@@ -331,8 +331,9 @@ fn short_memory_at_any_call_only_delays() {
             let sectors = machine.block.sectors_read() + machine.block.sectors_written();
             assert_eq!(sectors, 0x1_4000 / 512);
             if machine.hands.refusals == 0 {
-                // Twenty pages and the odd ends of them, the status, the used ring.
-                assert!(calls > 20 + 3, "{calls}");
+                // Each of twenty pages and the odd ends of them to be read and to be written, the status, the used ring,
+                // and more than twenty descriptors, twice.
+                assert!(calls > 2 * 20 + 3 + 2 * 22, "{calls}");
                 break;
             }
             calls += 1;

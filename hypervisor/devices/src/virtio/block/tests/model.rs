@@ -139,7 +139,7 @@ proptest! {
     #[test]
     fn a_disk_is_plain_bytes(
         batches in proptest::collection::vec(proptest::collection::vec(wanted(), 1..5), 1..4),
-        schedule in proptest::collection::vec(any::<bool>(), 0..200),
+        schedule in proptest::collection::vec(any::<bool>(), 0..600),
     ) {
         let mut machine = Machine::new();
         machine.hands.schedule = schedule.into();

@@ -221,14 +221,14 @@ fn a_buffer_too_small_for_a_message_is_a_broken_driver() {
 
 #[test]
 fn short_memory_at_any_call_only_delays_a_message() {
-    for calls in 0..14 {
+    for calls in 0..30 {
         let mut machine = Machine::new(MULTIPORT);
         machine.hands.refuse_after(calls);
         machine.send(CONTROL_TRANSMIT, &message(0, DEVICE_READY, 1));
         machine.serve_one(CONTROL_TRANSMIT);
         machine.listen(CONTROL_RECEIVE, 4096, 3);
         machine.serve_all();
-        assert_eq!(machine.hands.refusals, u64::from(calls < 8), "{calls}");
+        assert_eq!(machine.hands.refusals, u64::from(calls < 19), "{calls}");
         let added = machine.received(CONTROL_RECEIVE);
         assert_eq!(added, [message(0, PORT_ADD, 1), message(1, PORT_ADD, 1)]);
     }

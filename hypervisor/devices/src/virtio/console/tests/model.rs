@@ -130,7 +130,7 @@ proptest! {
     #[test]
     fn nothing_is_lost_torn_or_told_twice(
         happenings in proptest::collection::vec(happening(), 0..80),
-        schedule in proptest::collection::vec(any::<bool>(), 0..200),
+        schedule in proptest::collection::vec(any::<bool>(), 0..600),
     ) {
         let mut machine = Machine::ready();
         machine.hands.schedule = schedule.into();

@@ -166,7 +166,7 @@ fn what_the_guest_says_is_heard_also_when_it_has_closed_the_port() {
 
 #[test]
 fn short_memory_at_any_call_only_delays_a_line() {
-    for calls in 0..16 {
+    for calls in 0..30 {
         let mut machine = open();
         machine.listen(PRESSURE_RECEIVE, 20, 4);
         machine.hands.refuse_after(calls);
@@ -174,7 +174,7 @@ fn short_memory_at_any_call_only_delays_a_line() {
         machine.serve_all();
         machine.tell(NONE).unwrap();
         machine.serve_all();
-        assert_eq!(machine.hands.refusals, u64::from(calls < 12), "{calls}");
+        assert_eq!(machine.hands.refusals, u64::from(calls < 24), "{calls}");
         assert_eq!(text(&machine.received(PRESSURE_RECEIVE)), [SOME, NONE].concat());
         assert_eq!(machine.console.told_lines(), 2);
     }

@@ -226,6 +226,35 @@ fn an_answer_that_finds_no_memory_is_given_later_and_nothing_is_done_again() {
 }
 
 #[test]
+fn a_page_that_is_away_at_any_read_only_delays_a_request() {
+    for kind in [PLUG, UNPLUG, UNPLUG_ALL, STATE] {
+        for later in 0.. {
+            let mut rig = Rig::new(20);
+            if kind != PLUG {
+                assert_eq!(rig.ask(PLUG, block_at(0), 5), (ACK, 0));
+            }
+            let begun = rig.hands.plugs.len();
+            rig.send(kind, block_at(0), 5);
+            (rig.hands.short.read_later, rig.hands.short.read) = (later, 2);
+            let shortages = rig.kick().unwrap();
+            assert_eq!(rig.answer(), Some((ACK, 0)), "{kind} {later}");
+            assert_eq!(rig.hands.plugs.len() - begun, usize::from(kind == PLUG));
+            let order = rig.hands.unplugs.iter().map(|(first, _)| *first);
+            let is_unplugged = kind == UNPLUG || kind == UNPLUG_ALL;
+            assert!(
+                order.eq((0..if is_unplugged { 5 } else { 0 }).map(gfn)),
+                "each block once"
+            );
+            if shortages == 0 {
+                // The ring, two descriptors and the request, then at least the ring again.
+                assert!(later > 5, "{later}");
+                break;
+            }
+        }
+    }
+}
+
+#[test]
 fn a_request_that_changes_while_it_is_worked_on_stays_what_it_was() {
     let mut rig = Rig::new(64);
     assert_eq!(rig.ask(PLUG, block_at(0), 10), (ACK, 0));
