@@ -14,7 +14,7 @@ pub(crate) enum Content {
     Zero,
     /// All words are this one: nothing but the word has to be kept.
     Filled(u64),
-    /// Numbers in a row from this one on, each twice: packed to about a quarter.
+    /// Numbers in a row from this one on, each four times: packed to about a quarter.
     Counter(u64),
     /// Eight words in an order that comes again and again: packed to less than a tenth.
     Phrase(u64),
@@ -29,7 +29,7 @@ impl Content {
         match self {
             Self::Zero => 0,
             Self::Filled(word) => word,
-            Self::Counter(first) => first.wrapping_add(index as u64 / 2),
+            Self::Counter(first) => first.wrapping_add(index as u64 / 4),
             Self::Phrase(seed) => seed.rotate_left((seed >> (index % PHRASE) & 7) as u32 * 8),
             Self::Noise(content) => content.word(index),
         }

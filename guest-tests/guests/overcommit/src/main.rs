@@ -68,7 +68,13 @@ impl Field {
     }
 
     /// Compares some words of a page; a difference ends the guest as failed.
-    pub(crate) fn check(&mut self, page: usize, words: core::ops::Range<usize>, content: Content, when: &str) {
+    pub(crate) fn check(
+        &mut self,
+        page: usize,
+        words: core::ops::Range<usize>,
+        content: Content,
+        when: &str,
+    ) {
         self.check_words(page, words, |index| content.word(index), when);
     }
 
@@ -104,7 +110,11 @@ fn run(parameters: Parameters<'_>) {
     let field = Field::new(parameters);
     hypercall::event("up");
     let field = way(field, parameters);
-    println!("{} pages, compared {} times, all right", field.len(), field.checked);
+    println!(
+        "{} pages, compared {} times, all right",
+        field.len(),
+        field.checked
+    );
     hypercall::measure("checked-pages", field.checked);
     hypercall::event("work-ok");
     // Others may want to see what this guest has.

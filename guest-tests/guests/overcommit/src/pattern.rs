@@ -42,7 +42,8 @@ impl Work {
         for page in 0..self.field.len() {
             if self.generation(page, round) == round {
                 let before = self.content(page, round - 1);
-                self.field.check(page, 0..WORDS, before, "before it is written again");
+                self.field
+                    .check(page, 0..WORDS, before, "before it is written again");
                 self.field.write(page, self.content(page, round));
             }
         }
@@ -58,7 +59,8 @@ impl Work {
             let page = self.random.below((len >> step).max(1)) << step;
             let start = self.random.below(WORDS / BLOCK) * BLOCK;
             let content = self.content(page, round);
-            self.field.check(page, start..start + BLOCK, content, "in the hot set");
+            self.field
+                .check(page, start..start + BLOCK, content, "in the hot set");
         }
     }
 

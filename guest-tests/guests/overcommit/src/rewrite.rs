@@ -23,7 +23,12 @@ pub(crate) fn run(mut field: Field, parameters: Parameters<'_>) -> Field {
         // The last word alone first: what is not written yet must still be there.
         let last = after(page).word(WORDS - 1);
         field.pages[page].store(WORDS - 1, last);
-        field.check(page, 0..WORDS - 1, before(page), "after its last word was written");
+        field.check(
+            page,
+            0..WORDS - 1,
+            before(page),
+            "after its last word was written",
+        );
         field.write(page, after(page));
     }
     hypercall::event("rewritten");

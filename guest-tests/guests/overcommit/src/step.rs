@@ -26,7 +26,10 @@ impl Marks {
     /// All other words are as they were before anybody touched them.
     fn word(self, page: usize, index: usize) -> u64 {
         let marks = (0..self.passes).rev().map(|pass| self.mark(page, pass));
-        marks.into_iter().find(|(at, _)| *at == index).map_or(0, |(_, value)| value)
+        marks
+            .into_iter()
+            .find(|(at, _)| *at == index)
+            .map_or(0, |(_, value)| value)
     }
 }
 
