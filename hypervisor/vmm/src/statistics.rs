@@ -81,8 +81,8 @@ impl<P: Platform> Hypervisor<P> {
             disk: slots.disk + slots.staged,
             stores: work.kept,
             loads: work.had,
-            disk_loads: 0,
-            checksum_errors: work.damaged,
+            disk_loads: store.disk_work().reads,
+            checksum_errors: work.damaged + store.disk_work().checksum_errors,
         }
     }
 }

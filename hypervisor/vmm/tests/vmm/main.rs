@@ -36,5 +36,6 @@ mod scenario;
 mod script;
 mod shares;
 mod shortage;
+mod swap_disk;
 mod virtio;
 mod virtio_kinds;
