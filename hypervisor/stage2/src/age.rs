@@ -110,7 +110,12 @@ impl Stage2 {
                 let is_leaf = codec::is_present(raw) && codec::shared_frame_of(raw) != Some(self.zero);
                 if is_leaf {
                     let entry = Entry::decode(raw, start.level)?;
-                    let place = Place { index, raw, entry, ..start };
+                    let place = Place {
+                        index,
+                        raw,
+                        entry,
+                        ..start
+                    };
                     goes_on = visit(memory, place, at);
                 }
                 (index, left) = (index + 1, left - 1);

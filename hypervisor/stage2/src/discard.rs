@@ -213,7 +213,10 @@ impl<M: TableMemory, F: Fn(Page) -> bool> Batch<'_, M, F> {
             self.memory.store(table, index, new);
             match page {
                 Page::Shared(frame) => self.done.pending.retire(Retired::Share(Share::claim(frame))),
-                Page::Swapped(slot) => self.done.pending.retire(Retired::Slot(SlotReference::claim(slot))),
+                Page::Swapped(slot) => self
+                    .done
+                    .pending
+                    .retire(Retired::Slot(SlotReference::claim(slot))),
                 _ => {}
             }
             self.count(page, 1);

@@ -31,6 +31,10 @@ impl<P: Platform> Cpu<'_, P> {
             }
             _ => UNKNOWN,
         };
+        if result == INVALID && self.guest.memory.wanted().is_some() {
+            // Its argument is in a page that is away: the same call again when that is back.
+            return Resume::Fetch;
+        }
         self.vcpu.set_gpr(Gpr::Rax, result);
         Resume::Next
     }
@@ -83,7 +87,9 @@ impl<P: Platform> Cpu<'_, P> {
         }
         let mut text = ArrayVec::from([0; TEXT_MAX]);
         text.truncate(bytes);
-        self.host.copy_out(&mut self.guest.memory, start, &mut text).ok()?;
+        self.host
+            .copy_out(&mut self.guest.memory, start, &mut text)
+            .ok()?;
         Some(text)
     }
 }

@@ -133,7 +133,9 @@ impl<P: Platform> Hypervisor<P> {
     /// disk. `false`, and zeros, where there is nothing, or nothing can be had.
     pub fn peek(&mut self, guest: usize, gfn: Gfn, out: &mut [u8; FRAME_SIZE]) -> bool {
         for _ in 0..PEEK_POLLS {
-            let Some(slot) = self.slots.get_mut(guest) else { break };
+            let Some(slot) = self.slots.get_mut(guest) else {
+                break;
+            };
             let memory = &mut slot.guest.memory;
             match self.host.copy_out(memory, gfn.base(), out) {
                 Ok(()) => return true,

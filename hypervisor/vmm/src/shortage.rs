@@ -36,7 +36,8 @@ impl<P: Platform> Hypervisor<P> {
         }
         // Who runs, or will be woken by its timer, may end and free its memory; and equal pages that have not been
         // merged yet may free some.
-        let is_running = |guest: &Guest| guest.life == Life::Running && !guest.is_paused;
+        let is_running =
+            |guest: &Guest| matches!(guest.life, Life::Running | Life::Fetching) && !guest.is_paused;
         let can_go_on = |slot: &Slot<P::Vcpu>| is_running(&slot.guest) || slot.wake_up() != Tsc::NEVER;
         let can_go_on = self.slots.iter().any(can_go_on)
             || self.has_pages_to_merge()
@@ -93,6 +94,11 @@ impl Guest {
     fn can_give(&self) -> bool {
         let is_able = !self.is_paused && !self.has_ended() && !self.waits_for_memory();
         is_able && matches!(self.cooperation.pace, Pace::Moving | Pace::Settled)
+    }
+
+    /// It waits for something that Pleat itself brings: memory, or a page of its own.
+    pub(crate) const fn may_go_on(&self) -> bool {
+        self.waits_for_memory() || matches!(self.life, Life::Fetching)
     }
 
     /// It would run if there were memory. Who is paused waits for a person, not for memory.

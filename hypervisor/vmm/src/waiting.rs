@@ -62,7 +62,7 @@ impl<P: Platform> Hypervisor<P> {
         if is_hopeless
             && !self
                 .guests()
-                .any(|guest| guest.is_paused || guest.waits_for_memory() || guest.board.has_device_work())
+                .any(|guest| guest.is_paused || guest.may_go_on() || guest.board.has_device_work())
         {
             self.host.fail(format_args!(
                 "every guest waits for an interrupt that nothing will raise"

@@ -5,7 +5,10 @@ use pleat_bundle::config::ReclaimConfig;
 
 #[test]
 fn reclaim_is_as_usual_unless_the_file_says_otherwise() {
-    assert_eq!(parse(&with("weight = 1")).unwrap().reclaim, ReclaimConfig::default());
+    assert_eq!(
+        parse(&with("weight = 1")).unwrap().reclaim,
+        ReclaimConfig::default()
+    );
     let all = "[reclaim]\nenabled = false\ngeneration = \"500ms\"\ncold = \"10s\"\ncompressed = \"20%\"\n";
     let expected = ReclaimConfig {
         is_on: false,
@@ -25,6 +28,10 @@ fn mistakes_about_reclaim_say_what_is_allowed() {
     assert_mistake(&reclaim("generation = \"often\""), 7, &["`often` is no time"]);
     assert_mistake(&reclaim("cold = \"0s\""), 7, &["\"off\"", "1 to 31 generations"]);
     assert_mistake(&reclaim("cold = \"63s\""), 7, &["2000000 us", "`generation`"]);
-    assert_mistake(&reclaim("compressed = \"76%\""), 7, &["`76%`", "\"0%\" to \"75%\""]);
+    assert_mistake(
+        &reclaim("compressed = \"76%\""),
+        7,
+        &["`76%`", "\"0%\" to \"75%\""],
+    );
     assert_mistake(&reclaim("swap = true"), 7, &["swap", "compressed"]);
 }

@@ -113,7 +113,10 @@ fn what_is_not_used_costs_more() {
         has_token: false,
     };
     assert_eq!((idle(&busy), idle(&lazy)), (0, 900));
-    assert_eq!(choose([guest(&busy), guest(&lazy)].into_iter().enumerate()), Some(1));
+    assert_eq!(
+        choose([guest(&busy), guest(&lazy)].into_iter().enumerate()),
+        Some(1)
+    );
 }
 
 #[test]

@@ -40,7 +40,10 @@ fn bits_are_those_of_the_manual() {
     };
     assert_eq!(Entry::Leaf(old).encode(), 0x2210_0000_0012_3035);
     assert_eq!(Entry::Swapped(SwapSlot::new(0)).encode(), 0x000f_ffff_ffff_f020);
-    assert_eq!(Entry::Swapped(SwapSlot::new(0x1234_5678)).encode(), 0x000f_fedc_ba98_7020);
+    assert_eq!(
+        Entry::Swapped(SwapSlot::new(0x1234_5678)).encode(),
+        0x000f_fedc_ba98_7020
+    );
     assert_eq!(eptp(Hfn::new(0x55)), 0x5505e);
 }
 

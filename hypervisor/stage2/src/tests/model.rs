@@ -5,8 +5,8 @@ use std::vec::Vec;
 
 use super::op::{DEVICE, Offer, Op, PROMISED, ZERO, owe};
 use super::oracle::{AGE_SHIFT, FROZEN, OWED_SHIFT, SHARED, View};
-use crate::audit::Counters;
 use crate::age::Ages;
+use crate::audit::Counters;
 use crate::codec::{AGE_MAX, Absent};
 use crate::sweep::Calm;
 use pleat_types::{Gfn, PageSize};
@@ -85,7 +85,11 @@ impl Cell {
         if !self.ages() {
             return;
         }
-        self.age = if self.accessed { 0 } else { AGE_MAX.min(self.age + 1) };
+        self.age = if self.accessed {
+            0
+        } else {
+            AGE_MAX.min(self.age + 1)
+        };
         self.accessed = false;
     }
 }

@@ -241,7 +241,6 @@ impl World {
         outcome
     }
 
-
     fn sweep(&mut self, who: usize, from: u64, end: u64) -> Outcome {
         let guest = &mut self.guests[who];
         let mut outcome = Outcome::default();

@@ -12,7 +12,9 @@ impl World {
                 let guest = &mut self.guests[who];
                 let frozen = guest.frozen.remove(&gfn).ok_or(Bug::WrongState(Gfn::new(gfn)))?;
                 let reference = self.refer(slot);
-                let pending = self.guests[who].stage2.swap_out(&mut self.memory, frozen, reference)?;
+                let pending = self.guests[who]
+                    .stage2
+                    .swap_out(&mut self.memory, frozen, reference)?;
                 Ok(settle(pending))
             }
             Op::SwapOutShare(gfn, slot) => {

@@ -49,18 +49,42 @@ impl<P: Platform> Hypervisor<P> {
         let packed_bytes = pool.bytes.max(1);
         let ratio = pool.objects * FRAME_SIZE as u64 * 100 / packed_bytes;
         let rows = [
-            ("pages", slots.references, "pages of guests whose content is in the store"),
+            (
+                "pages",
+                slots.references,
+                "pages of guests whose content is in the store",
+            ),
             ("contents", slots.slots(), "different contents they have"),
-            ("one word", slots.filled, "of these, all of whose words are equal: they take no memory"),
+            (
+                "one word",
+                slots.filled,
+                "of these, all of whose words are equal: they take no memory",
+            ),
             ("packed", slots.packed, "of these, compressed in memory"),
-            ("on disk", slots.disk + slots.staged, "of these, on the disk or on the way there"),
+            (
+                "on disk",
+                slots.disk + slots.staged,
+                "of these, on the disk or on the way there",
+            ),
             ("pool", pool.frames, "frames with packed contents"),
             ("most", most, "frames that the pool may have"),
-            ("frames", frames, "frames of the store in all, with the table of slots"),
+            (
+                "frames",
+                frames,
+                "frames of the store in all, with the table of slots",
+            ),
             ("stored", work.kept, "contents that were kept since the start"),
             ("loaded", work.had, "contents that were given out"),
-            ("refused", work.incompressible, "contents that would hardly have become smaller"),
-            ("damaged", work.damaged, "contents that were not what they had been: not delivered"),
+            (
+                "refused",
+                work.incompressible,
+                "contents that would hardly have become smaller",
+            ),
+            (
+                "damaged",
+                work.damaged,
+                "contents that were not what they had been: not delivered",
+            ),
         ];
         for (name, value, text) in rows {
             self.host.say(format_args!("  {name:<10} {value:>12} {text}"));
@@ -80,7 +104,8 @@ impl<P: Platform> Hypervisor<P> {
         let is_on = if self.reclaimer.is_on { "on" } else { "off" };
         let cold = self.reclaimer.cold();
         let need = self.need();
-        self.host.say(format_args!("reclaim is {is_on}, {}", need_name(need)));
+        self.host
+            .say(format_args!("reclaim is {is_on}, {}", need_name(need)));
         if let Some(age) = cold {
             self.host.say(format_args!(
                 "  pages that were not used for {age} generations are taken whatever there is"
@@ -91,11 +116,27 @@ impl<P: Platform> Hypervisor<P> {
         let rows = [
             ("taken", work.taken, "frames that were freed"),
             ("zeros", work.zero, "of these, that held nothing but zeros"),
-            ("shared", work.shared, "of these, that several pages had in common"),
-            ("passed", work.passed, "pages that were in use after all, or did not pay"),
+            (
+                "shared",
+                work.shared,
+                "of these, that several pages had in common",
+            ),
+            (
+                "passed",
+                work.passed,
+                "pages that were in use after all, or did not pay",
+            ),
             ("split", work.split, "2 MiB mappings that were cold as a whole"),
-            ("cost", per_page, "instructions for each frame freed, looking for it included"),
-            ("ageing", work.age_ticks, "instructions spent on finding out what is used"),
+            (
+                "cost",
+                per_page,
+                "instructions for each frame freed, looking for it included",
+            ),
+            (
+                "ageing",
+                work.age_ticks,
+                "instructions spent on finding out what is used",
+            ),
         ];
         for (name, value, text) in rows {
             self.host.say(format_args!("  {name:<10} {value:>12} {text}"));
@@ -144,7 +185,9 @@ impl<P: Platform> Hypervisor<P> {
             }
         }
         match last {
-            None => self.host.say(format_args!("  nothing was taken from it by force")),
+            None => self
+                .host
+                .say(format_args!("  nothing was taken from it by force")),
             Some((at, cause)) => {
                 let tenths = self.tenths_of_a_second(now.since(at).0);
                 self.host.say(format_args!(

@@ -19,16 +19,16 @@ mod tables;
 pub(crate) use crate::frames::{FixedTables, Tables};
 use crate::host::Host;
 use crate::space::Space;
+pub(crate) use ages::{Ages, Cause};
 use huge::Unfinished;
 pub(crate) use kinds::{Broken, FAULT_NAMES, Fault, MemoryError};
 use kinds::{FaultKind, Need as _};
-pub(crate) use ages::{Ages, Cause};
 pub(crate) use look::Look;
-pub(crate) use swapped::Wanted;
 use pleat_bundle::config::Pages;
 use pleat_overcommit::ledger::Purpose;
 use pleat_stage2::{Counters, FaultAction, Mapping, Page, ProcessorSet, Spot, Stage2, Teardown};
 use pleat_types::{Access, Gfn, Gpa, GuestId, Platform};
+pub(crate) use swapped::Wanted;
 
 /// The processor that all guests run on, until there are several.
 pub(crate) const THE_PROCESSOR: u8 = 0;

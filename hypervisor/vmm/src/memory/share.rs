@@ -72,7 +72,11 @@ impl<P: Platform> Host<P> {
     }
 
     /// Visits the pages that were noted to share a frame; they may not any more.
-    pub(crate) fn for_each_sharer(&mut self, frame: Hfn, visit: impl FnMut(Owner)) -> Result<(), MemoryError> {
+    pub(crate) fn for_each_sharer(
+        &mut self,
+        frame: Hfn,
+        visit: impl FnMut(Owner),
+    ) -> Result<(), MemoryError> {
         self.frames
             .for_each_sharer(self.platform.memory(), frame, visit)
             .map_err(|_| MemoryError::Bug("the list of a frame's sharers"))

@@ -66,7 +66,12 @@ impl<P: Platform> Scanner<'_, P> {
     }
 
     /// Writes down who shares a frame. The frame that the merge has freed is there if that takes memory.
-    pub(super) fn note_sharers(&mut self, frame: Hfn, pages: &[Owner], freed: OwnedFrame) -> Result<(), MemoryError> {
+    pub(super) fn note_sharers(
+        &mut self,
+        frame: Hfn,
+        pages: &[Owner],
+        freed: OwnedFrame,
+    ) -> Result<(), MemoryError> {
         let slots = &*self.slots;
         let is_live = |memory: &mut P::Memory, page: Owner| {
             let slot = slots.get(usize::from(page.guest.0));

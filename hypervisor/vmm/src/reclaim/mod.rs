@@ -12,6 +12,7 @@
 
 mod age;
 mod compact;
+mod page;
 mod take;
 
 use crate::guest::Guest;

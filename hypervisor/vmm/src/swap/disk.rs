@@ -6,7 +6,7 @@ use crate::host::Host;
 use crate::memory::{GuestMemory, MemoryError};
 use crate::merge::Progress;
 use pleat_overcommit::ledger::Purpose;
-use pleat_overcommit::swap::{DiskError, DiskPlan, DiskRequest, DiskState, Direction, NotHad};
+use pleat_overcommit::swap::{Direction, DiskError, DiskPlan, DiskRequest, DiskState, NotHad};
 use pleat_stage2::Page;
 use pleat_types::{DiskDirection, DiskFailure, DiskRequest as BoardRequest, Gfn, Platform, SwapSlot};
 

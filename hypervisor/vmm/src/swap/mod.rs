@@ -9,9 +9,7 @@ use crate::memory::MemoryError;
 use pleat_overcommit::ledger::{FrameState, Key, Owner, Purpose};
 use pleat_overcommit::swap::{Bug, DiskRequest, NotHad, NotKept, Slot, Step, Store};
 use pleat_stage2::{PendingFlush, Retired};
-use pleat_types::{
-    FRAME_SIZE, FrameMemory, FrozenFrame, Hfn, OwnedFrame, Platform, SlotReference, SwapSlot,
-};
+use pleat_types::{FRAME_SIZE, FrameMemory, FrozenFrame, Hfn, OwnedFrame, Platform, SlotReference, SwapSlot};
 
 /// The swap store, with the frames that it has.
 pub(crate) struct Swap {
@@ -112,11 +110,14 @@ impl<P: Platform> Host<P> {
     /// The content of a slot.
     pub(crate) fn content(&mut self, slot: SwapSlot) -> Result<&[u8; FRAME_SIZE], MemoryError> {
         let memory = self.platform.memory();
-        self.swap.store.content(memory, slot).map_err(|error| match error {
-            NotHad::Damaged | NotHad::Lost => MemoryError::Lost(slot),
-            NotHad::OnDisk(_) => MemoryError::Away,
-            NotHad::Bug(_) => MemoryError::Bug("the swap store"),
-        })
+        self.swap
+            .store
+            .content(memory, slot)
+            .map_err(|error| match error {
+                NotHad::Damaged | NotHad::Lost => MemoryError::Lost(slot),
+                NotHad::OnDisk(_) => MemoryError::Away,
+                NotHad::Bug(_) => MemoryError::Bug("the swap store"),
+            })
     }
 
     /// Fills a frame with the content of a slot.

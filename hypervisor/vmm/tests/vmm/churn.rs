@@ -74,18 +74,29 @@ fn host() -> impl Strategy<Value = Host> {
     let commands = vec(command(), 0..7);
     let epoch = prop_oneof![Just(20u32), Just(100), Just(400)];
     let memory = prop_oneof![5usize..9, 9usize..24];
-    (memory, any::<bool>(), bits, epoch, 1u8..60, pace, (reclaim(), commands)).prop_map(
-        |(memory_mib, has_dirty_log, hash_bits, epoch_us, split_percent, pace, (reclaim, commands))| Host {
-            memory_mib,
-            has_dirty_log,
-            hash_bits,
-            epoch_us,
-            split_percent,
-            pace,
-            reclaim,
-            commands,
-        },
+    (
+        memory,
+        any::<bool>(),
+        bits,
+        epoch,
+        1u8..60,
+        pace,
+        (reclaim(), commands),
     )
+        .prop_map(
+            |(memory_mib, has_dirty_log, hash_bits, epoch_us, split_percent, pace, (reclaim, commands))| {
+                Host {
+                    memory_mib,
+                    has_dirty_log,
+                    hash_bits,
+                    epoch_us,
+                    split_percent,
+                    pace,
+                    reclaim,
+                    commands,
+                }
+            },
+        )
 }
 
 /// The program of a life. What it expects is known beforehand: nobody else writes to its memory.

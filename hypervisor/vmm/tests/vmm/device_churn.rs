@@ -287,14 +287,16 @@ fn host() -> impl Strategy<Value = Host> {
         prop_oneof![Just(20u32), Just(200)],
         (reclaim(), vec(command(), 0..8)),
     )
-        .prop_map(|(memory_mib, has_dirty_log, slice_us, epoch_us, (reclaim, commands))| Host {
-            reclaim,
-            memory_mib,
-            has_dirty_log,
-            slice_us,
-            epoch_us,
-            commands,
-        })
+        .prop_map(
+            |(memory_mib, has_dirty_log, slice_us, epoch_us, (reclaim, commands))| Host {
+                reclaim,
+                memory_mib,
+                has_dirty_log,
+                slice_us,
+                epoch_us,
+                commands,
+            },
+        )
 }
 
 fn run(lives: &[Life], host: &Host) -> Report {

@@ -58,7 +58,11 @@ fn cold_pages_leave_their_frames_and_come_back_as_they_were() {
     let kept = [marked(), sleep()].concat();
     let read = [marked(), wait(LONG), reads, sleep()].concat();
     let written = [marked(), wait(LONG), writes, sleep()].concat();
-    let guests = vec![(apart("kept"), kept), (apart("read"), read), (apart("written"), written)];
+    let guests = vec![
+        (apart("kept"), kept),
+        (apart("read"), read),
+        (apart("written"), written),
+    ];
     let report = with(guests, cold(2), 30).run();
     assert!(compressed(&report, "kept") >= 20);
     // The others' are cold again by the end; all came back once.
@@ -87,11 +91,17 @@ fn pages_that_shared_a_frame_share_one_again_when_they_are_back() {
     let same = || [fill((0..6).map(|n| (n, 7))), mark(0..6)].concat();
     // Equal pages of two guests; the mark differs from page to page, so there are six shared frames.
     let reader = [same(), wait(LONG), check_marks(0..6), wait(1), sleep()].concat();
-    let guests = vec![(in_domain("a", "one"), reader.clone()), (in_domain("b", "one"), reader)];
+    let guests = vec![
+        (in_domain("a", "one"), reader.clone()),
+        (in_domain("b", "one"), reader),
+    ];
     let mut machine = with(guests, cold(4), 9);
     // They are looked at before the next time that they are cold.
     machine.config.script.push(at(3_100, "stats"));
-    machine.config.script.extend([at(3_300, "stats"), at(4_000, "stats")]);
+    machine
+        .config
+        .script
+        .extend([at(3_300, "stats"), at(4_000, "stats")]);
     let report = machine.run();
     let out = &report.of_kind("stats")[0]["record"];
     assert!(number(&out["swap"]["compressed"]) >= 6, "{}", out["swap"]);
@@ -100,7 +110,10 @@ fn pages_that_shared_a_frame_share_one_again_when_they_are_back() {
     assert!(unpacked >= Some(6));
     assert!(fault(&report, "a", "swapped-in") >= 6 && fault(&report, "b", "swapped-in") >= 6);
     // Nobody wrote: no share was broken, and nothing had to be merged a second time to be shared.
-    assert_eq!(fault(&report, "a", "share-broken") + fault(&report, "b", "share-broken"), 0);
+    assert_eq!(
+        fault(&report, "a", "share-broken") + fault(&report, "b", "share-broken"),
+        0
+    );
     report.check_memory();
 }
 
@@ -115,11 +128,17 @@ fn a_guest_that_ends_or_restarts_leaves_nothing_in_the_store() {
         (restarts, [fills(), vec![reboot()]].concat()),
     ];
     let mut machine = with(guests, cold(2), 20);
-    machine.config.script.extend([at(9_000, "kill killed"), audits(700)]);
+    machine
+        .config
+        .script
+        .extend([at(9_000, "kill killed"), audits(700)]);
     let report = machine.run();
     assert_audits_clean(&report.answers());
     assert!(swap(&report, "stores") > 90);
-    let left: u64 = ["ends", "killed"].map(|name| compressed(&report, name)).iter().sum();
+    let left: u64 = ["ends", "killed"]
+        .map(|name| compressed(&report, name))
+        .iter()
+        .sum();
     assert_eq!(left, 0);
     assert_eq!(compressed(&report, "restarts"), swap(&report, "compressed"));
 }
@@ -179,7 +198,14 @@ fn large_mappings_that_are_cold_are_split_and_taken() {
 fn the_console_tells_what_was_taken_from_whom_and_why() {
     let program = [fill((0..20).map(|n| (n, n + 1))), mark(0..20), sleep()].concat();
     let mut machine = with(vec![(apart("a"), program)], cold(2), 12);
-    let commands = ["age a", "swap", "reclaim", "why a", "reclaim off", "reclaim maybe"];
+    let commands = [
+        "age a",
+        "swap",
+        "reclaim",
+        "why a",
+        "reclaim off",
+        "reclaim maybe",
+    ];
     let steps = commands.iter().map(|command| at(10_000, command));
     machine.config.script.extend(steps);
     let answers = machine.run().answers();
@@ -194,5 +220,8 @@ fn the_console_tells_what_was_taken_from_whom_and_why() {
     ] {
         assert!(answers.contains(expected), "{expected}: {answers}");
     }
-    assert!(answers.lines().all(|line| line.chars().count() <= 100), "{answers}");
+    assert!(
+        answers.lines().all(|line| line.chars().count() <= 100),
+        "{answers}"
+    );
 }

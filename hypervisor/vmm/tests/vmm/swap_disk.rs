@@ -63,7 +63,11 @@ fn pages_come_back_from_the_disk_as_they_were() {
     for name in ["a", "b"] {
         assert_eq!(report.guest(name)["reason"], "finished", "{name}");
     }
-    assert!(swap(&report, "disk_loads") >= 2 * PAGES, "{}", report.stats()["swap"]);
+    assert!(
+        swap(&report, "disk_loads") >= 2 * PAGES,
+        "{}",
+        report.stats()["swap"]
+    );
     assert_eq!(swap(&report, "checksum_errors"), 0);
     assert_eq!(swap(&report, "disk"), 0, "what guests leave is freed with them");
 }
@@ -79,7 +83,10 @@ fn a_guest_that_ends_while_its_pages_are_on_their_way_leaves_nothing() {
     // A request takes so long that it is under way at one of these times.
     for killed_at in [700, 1_100, 1_500, 1_900, 2_300] {
         let mut machine = on_disk(guests.clone(), FakeDisk::new(1000, 60 * TICKS));
-        machine.config.script.extend([at(killed_at, "kill dies"), audits(300)]);
+        machine
+            .config
+            .script
+            .extend([at(killed_at, "kill dies"), audits(300)]);
         let report = machine.run();
         assert_audits_clean(&report.answers());
         assert_eq!(report.guest("lives")["reason"], "finished", "{killed_at}");

@@ -205,7 +205,9 @@ impl World<'_> {
         let Some((first, size)) = owned.get(which % owned.len().max(1)).copied() else {
             return;
         };
-        let donated = self.ledger.donate_to_swap(OwnedFrame::claim(Hfn::new(first), size));
+        let donated = self
+            .ledger
+            .donate_to_swap(OwnedFrame::claim(Hfn::new(first), size));
         assert_eq!(donated.is_ok(), size == PageSize::Small);
         if donated.is_ok() {
             self.model.frames[index(first)] = FrameState::Swap;
