@@ -3,7 +3,7 @@
 //! A page that is cold gives up its frame. Its content goes into a *slot* ([`Slots`]), whose number takes the
 //! frame's place in the page's entry, and in the entries of all pages that shared the frame. A slot says where the
 //! content is: all words of it are equal, and the slot itself has the word; or it is packed
-//! ([`Compressor`]) and lies with others in a frame of the [`Pool`]; or on a disk ([`disk`]), or on its way there. What leaves for a disk is
+//! ([`Compressor`]) and lies with others in a frame of the [`Pool`]; or on a disk (`disk`), or on its way there. What leaves for a disk is
 //! encrypted ([`Cipher`]), and what comes back from anywhere is compared with its [`Fingerprint`]: bytes that are
 //! not the guest's own are never delivered.
 //!

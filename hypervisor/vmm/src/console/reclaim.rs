@@ -5,6 +5,7 @@ use crate::guest::{Guest, Life};
 use crate::memory::Cause;
 use crate::run::Hypervisor;
 use pleat_overcommit::reclaim::{Need, idle, older};
+use pleat_overcommit::swap::DiskState;
 use pleat_types::{FRAME_SIZE, Platform};
 
 /// The ages that `age` tells apart, in generations: each row goes to the next one's first.
@@ -95,6 +96,34 @@ impl<P: Platform> Hypervisor<P> {
             ratio / 100,
             ratio % 100
         ));
+        self.show_swap_disk();
+    }
+
+    fn show_swap_disk(&mut self) {
+        let store = &self.host.swap.store;
+        let (state, blocks, work) = (store.disk_state(), store.blocks(), *store.disk_work());
+        let state = match state {
+            DiskState::None => return self.host.say(format_args!("there is no disk behind it")),
+            DiskState::Open => "open",
+            DiskState::ReadOnly => "read only: it failed too often",
+            DiskState::Gone => "gone, with what was on it",
+        };
+        self.host.say(format_args!("the disk behind it is {state}"));
+        let failures = work.bad_sectors + work.transfer_errors + work.time_outs;
+        let rows = [
+            ("blocks", blocks.total, "4 KiB each"),
+            ("used", blocks.used, "by contents"),
+            ("cached", blocks.cached, "by copies of what is in memory again, until others need them"),
+            ("bad", blocks.bad, "could not be written, and are left alone"),
+            ("written", work.writes, "blocks, since the start"),
+            ("read", work.reads, "blocks"),
+            ("clean", work.clean_hits, "contents that were there still when they were to be written"),
+            ("failures", failures, "requests that failed, by the medium, on their way, or in silence"),
+            ("lost", work.lost, "times that a content could not be had"),
+        ];
+        for (name, value, text) in rows {
+            self.host.say(format_args!("  {name:<10} {value:>12} {text}"));
+        }
     }
 
     pub(super) fn reclaim(&mut self, switch: Option<bool>) {

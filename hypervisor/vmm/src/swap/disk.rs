@@ -18,7 +18,8 @@ const CLEAN_FRAMES_MAX: u64 = 64;
 impl Swap {
     /// Whether contents can go to a disk.
     pub(crate) fn has_open_disk(&self) -> bool {
-        self.store.disk_state() == DiskState::Open
+        let blocks = self.store.blocks();
+        self.store.disk_state() == DiskState::Open && blocks.free + blocks.cached > 0
     }
 }
 

@@ -36,7 +36,7 @@ pub enum Direction {
     Write,
 }
 
-/// What the disk is to do. The frames are its own until [`super::Store::finished`].
+/// What the disk is to do. The frames are its own until [`crate::swap::Store::finished`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DiskRequest {
     /// Which way.
