@@ -45,6 +45,7 @@ mod fault;
 mod find;
 mod flush;
 mod gather;
+mod level;
 mod map;
 mod memory;
 mod parts;

@@ -16,7 +16,7 @@
 
 use pleat_types::{Gfn, Hfn, OwnedFrame, PageSize, Share, SlotReference, SwapSlot};
 
-use crate::codec::{Backing, Entry, Level};
+use crate::codec::{Backing, Entry, Leaf, Level};
 use crate::error::Bug;
 use crate::find::Spot;
 use crate::flush::{PendingFlush, Retired};
@@ -126,7 +126,11 @@ impl Stage2 {
         frame: Hfn,
         backing: Backing,
     ) -> SlotReference {
-        let leaf = Entry::Leaf(small_leaf(frame, backing));
+        // It comes back to be used: until that is done it is not to be taken again.
+        let leaf = Entry::Leaf(Leaf {
+            accessed: true,
+            ..small_leaf(frame, backing)
+        });
         memory.store(spot.slot.table, spot.slot.index, leaf.encode());
         let page = match backing {
             Backing::Shared => Page::Shared(frame),

@@ -95,7 +95,7 @@ pub struct MergeStats {
     pub metadata_bytes: u64,
 }
 
-/// The swap store; all zero until it exists.
+/// The swap store.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 #[allow(missing_docs)] // the frozen names
 pub struct SwapStats {

@@ -105,6 +105,9 @@ impl<P: Platform> Cpu<'_, P> {
                 self.guest.has_news = true;
                 // A message that the guest has let through since, or work that waited for memory.
                 self.host.serve_for_a_while(self.guest);
+                if self.guest.is_beyond_help() {
+                    return Some(Pause::Over);
+                }
                 let is_woken = matches!(
                     self.guest.board.pending_interrupt(self.vcpu.tpr()),
                     Pending::Vector(_)

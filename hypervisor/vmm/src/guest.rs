@@ -137,6 +137,11 @@ impl Guest {
         matches!(self.life, Life::Ended(_))
     }
 
+    /// It cannot go on, and the run loop is about to end it: it must not run any more.
+    pub(crate) const fn is_beyond_help(&self) -> bool {
+        self.bug.is_some() || self.lost.is_some()
+    }
+
     /// Whether it has reported this event.
     pub(crate) fn has_reported(&self, event: &str) -> bool {
         self.events.iter().any(|reported| reported.name.as_str() == event)

@@ -1,6 +1,7 @@
 //! The hypercalls of our own test kernels (`pleat_types::hypercall`).
 
 use crate::cpu::{Cpu, Resume};
+use crate::memory::MemoryError;
 use crate::output::{EventName, event_name};
 use crate::stop::Stop;
 use arrayvec::ArrayVec;
@@ -31,6 +32,9 @@ impl<P: Platform> Cpu<'_, P> {
             }
             _ => UNKNOWN,
         };
+        if let (INVALID, Some(stop)) = (result, self.guest.lost) {
+            return Resume::Stop(stop);
+        }
         if result == INVALID && self.guest.memory.wanted().is_some() {
             // Its argument is in a page that is away: the same call again when that is back.
             return Resume::Fetch;
@@ -87,9 +91,13 @@ impl<P: Platform> Cpu<'_, P> {
         }
         let mut text = ArrayVec::from([0; TEXT_MAX]);
         text.truncate(bytes);
-        self.host
-            .copy_out(&mut self.guest.memory, start, &mut text)
-            .ok()?;
-        Some(text)
+        match self.host.copy_out(&mut self.guest.memory, start, &mut text) {
+            Ok(()) => Some(text),
+            Err(MemoryError::Lost(slot)) => {
+                self.guest.lost = Some(Stop::Lost(slot));
+                None
+            }
+            Err(_) => None,
+        }
     }
 }

@@ -36,6 +36,7 @@ mod loader;
 mod memory;
 mod merge;
 mod output;
+mod peek;
 mod reclaim;
 mod run;
 mod scheduler;

@@ -128,6 +128,7 @@ impl<P: Platform> Hypervisor<P> {
         // A new boot begins a new line. Its events stay: see [`Guest::events`].
         slot.guest.output = Output::default();
         slot.guest.cooperation.restart();
+        slot.guest.lost = None;
         self.merger.forget(index);
         self.reclaimer.forget(index);
         self.host.dismantle(slot);

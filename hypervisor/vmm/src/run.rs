@@ -7,7 +7,6 @@ use crate::cpu::{Cpu, Pause};
 use crate::guest::{Guest, Life};
 use crate::host::Host;
 use crate::images::Images;
-use crate::memory::MemoryError;
 use crate::merge::Merger;
 use crate::reclaim::Reclaimer;
 use crate::scheduler::Scheduler;
@@ -15,9 +14,8 @@ use crate::script::Script;
 use crate::stop::Stop;
 use arrayvec::ArrayVec;
 use pleat_bundle::config::{MAX_GUESTS, RunConfig};
-use pleat_overcommit::ledger::Purpose;
 use pleat_overcommit::promise::{Book, HostState};
-use pleat_types::{FRAME_SIZE, Gfn, Platform, Tsc};
+use pleat_types::{Platform, Tsc};
 
 /// Between two time slices this fraction of one is spent on taking ended guests down, beside one batch: how
 /// many tables an ended guest has made must not matter to the others.
@@ -28,9 +26,6 @@ pub(crate) const MERGE_PART: u64 = 4;
 /// A guest that wakes leaves the runner at least this fraction of a slice: 100 µs of the usual one, so that
 /// timers of many guests cannot cut it to pieces.
 const SHORTEST_PART: u64 = 10;
-/// How often, and after how many microseconds each time, it is looked whether a page that is peeked at has come.
-const PEEK_POLLS: u32 = 1000;
-const PEEK_POLL_US: u64 = 1000;
 /// Commands of the script that run between two time slices.
 const STEPS_AT_ONCE: usize = 8;
 
@@ -129,31 +124,6 @@ impl<P: Platform> Hypervisor<P> {
         &mut self.host.platform
     }
 
-    /// What a guest's page has, wherever that is, without anything of it changing: for debuggers and tests. Waits for a
-    /// disk. `false`, and zeros, where there is nothing, or nothing can be had.
-    pub fn peek(&mut self, guest: usize, gfn: Gfn, out: &mut [u8; FRAME_SIZE]) -> bool {
-        for _ in 0..PEEK_POLLS {
-            let Some(slot) = self.slots.get_mut(guest) else {
-                break;
-            };
-            let memory = &mut slot.guest.memory;
-            match self.host.copy_out(memory, gfn.base(), out) {
-                Ok(()) => return true,
-                Err(MemoryError::Away) => {}
-                Err(_) => break,
-            }
-            memory.want_nothing();
-            if self.host.want_page(memory, gfn).is_err() {
-                break;
-            }
-            self.host.serve_disk();
-            let soon = self.host.platform.now().after(self.host.micros(PEEK_POLL_US));
-            self.host.platform.idle(soon);
-        }
-        out.fill(0);
-        false
-    }
-
     /// All guests.
     pub(crate) fn guests(&self) -> impl Iterator<Item = &Guest> + Clone {
         self.slots.iter().map(|slot| &slot.guest)
@@ -182,6 +152,9 @@ impl<P: Platform> Hypervisor<P> {
             return;
         };
         self.host.serve_for_a_while(guest);
+        if guest.is_beyond_help() {
+            return;
+        }
         guest.first_entry.get_or_insert(start);
         self.host.first_entry.get_or_insert(start);
         let pause = Cpu {
@@ -214,12 +187,7 @@ impl<P: Platform> Hypervisor<P> {
             }
             Pause::Parked(purpose) => {
                 let now = self.host.platform.now();
-                // Who has less than its reservation gets any frame that there is.
-                let purpose = if guest.memory.is_below_reservation() {
-                    Purpose::Relief
-                } else {
-                    purpose
-                };
+                let purpose = guest.memory.purpose_of(purpose);
                 guest.life = Life::Parked(self.host.frames.shortage(purpose));
                 guest.note_shortage(now, self.slice);
                 self.scheduler.wait(index);

@@ -8,6 +8,7 @@ mod gathering;
 mod leaving;
 mod memory;
 mod model;
+mod model_sharing;
 mod op;
 mod oracle;
 mod perform;

@@ -113,12 +113,24 @@ impl<P: Platform> Hypervisor<P> {
         let rows = [
             ("blocks", blocks.total, "4 KiB each"),
             ("used", blocks.used, "by contents"),
-            ("cached", blocks.cached, "by copies of what is in memory again, until others need them"),
+            (
+                "cached",
+                blocks.cached,
+                "by copies of what is in memory again, until others need them",
+            ),
             ("bad", blocks.bad, "could not be written, and are left alone"),
             ("written", work.writes, "blocks, since the start"),
             ("read", work.reads, "blocks"),
-            ("clean", work.clean_hits, "contents that were there still when they were to be written"),
-            ("failures", failures, "requests that failed, by the medium, on their way, or in silence"),
+            (
+                "clean",
+                work.clean_hits,
+                "contents that were there still when they were to be written",
+            ),
+            (
+                "failures",
+                failures,
+                "requests that failed, by the medium, on their way, or in silence",
+            ),
             ("lost", work.lost, "times that a content could not be had"),
         ];
         for (name, value, text) in rows {

@@ -90,6 +90,15 @@ impl GuestMemory {
         self.pledged() > 0
     }
 
+    /// What it waits for that found no frame for this: who has less than its reservation gets any frame that there is.
+    pub(crate) fn purpose_of(&self, wanted: Purpose) -> Purpose {
+        if self.is_below_reservation() {
+            Purpose::Relief
+        } else {
+            wanted
+        }
+    }
+
     /// Its tables, as long as there are any.
     pub(crate) const fn stage2(&self) -> Option<&Stage2> {
         match &self.life {

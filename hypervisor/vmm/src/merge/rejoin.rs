@@ -108,7 +108,10 @@ impl<P: Platform> Scanner<'_, P> {
         match brought {
             Ok(()) => Ok(Brought::Back),
             Err(MemoryError::Away) => self.fetch(slot),
-            Err(MemoryError::HostShort) => Ok(Brought::HostShort(self.host.frames.shortage(Purpose::Demand))),
+            Err(MemoryError::HostShort) => {
+                let purpose = self.slots[guest].guest.memory.purpose_of(Purpose::Demand);
+                Ok(Brought::HostShort(self.host.frames.shortage(purpose)))
+            }
             Err(MemoryError::Lost(slot)) => Ok(Brought::Lost(slot)),
             Err(error) => Err(error),
         }
@@ -196,7 +199,12 @@ impl<P: Platform> Scanner<'_, P> {
             Ok(frame) => frame,
             Err(error) => {
                 self.host.frames.release(spare);
-                return Err(error);
+                // One frame is enough for a page that shares with nobody.
+                return if error == MemoryError::HostShort {
+                    self.own(returning)
+                } else {
+                    Err(error)
+                };
             }
         };
         let hfn = frame.first();
@@ -211,7 +219,9 @@ impl<P: Platform> Scanner<'_, P> {
         self.host.release_slot(reference);
         let owner = returning.owner(self);
         self.note_sharers(hfn, &[owner], spare)?;
-        self.host.frames.index(hfn, returning.known.key);
+        if returning.known.key != Key(0) {
+            self.host.frames.index(hfn, returning.known.key);
+        }
         self.slots[returning.guest].guest.memory.count_swapped_in();
         Ok(())
     }

@@ -93,6 +93,8 @@ pub(crate) struct Reclaimer {
     full_at: Option<u64>,
     /// The way to the disk is full: nothing is taken until some of it has got there.
     pub(crate) is_stalled: bool,
+    /// So many frames were free when there was none to keep a content with.
+    starved_at: Option<u64>,
     pub(crate) work: Work,
 }
 
@@ -125,6 +127,7 @@ impl Reclaimer {
         dense_at: None,
         full_at: None,
         is_stalled: false,
+        starved_at: None,
         work: Work {
             taken: 0,
             passed: 0,

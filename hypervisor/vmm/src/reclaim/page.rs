@@ -69,7 +69,7 @@ impl<P: Platform> Hypervisor<P> {
             NotKept::PoolFull => Ok(Taken::Full),
             NotKept::Later => {
                 self.reclaimer.is_stalled = true;
-                Ok(Taken::NoFrames)
+                Ok(Taken::Stalled)
             }
             NotKept::NoFrames => Ok(Taken::NoFrames),
             NotKept::Bug(_) => Err(MemoryError::Bug("the swap store")),

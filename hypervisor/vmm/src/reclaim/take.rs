@@ -31,6 +31,8 @@ pub(super) enum Taken {
     Full,
     /// There is not one frame to keep it with.
     NoFrames,
+    /// The way to the disk is full.
+    Stalled,
 }
 
 impl<P: Platform> Hypervisor<P> {
@@ -107,7 +109,13 @@ impl<P: Platform> Hypervisor<P> {
         if self.is_store_full() || self.reclaimer.is_stalled {
             return false;
         }
+        if self.reclaimer.starved_at == Some(self.host.frames.counts().free) {
+            return false;
+        }
         let need = self.need();
+        if !matches!(need, Need::Now(_)) {
+            self.reclaimer.futile = 0;
+        }
         let cause = match need {
             Need::None => return self.begin_taking_cold(),
             Need::Ahead(_) => Cause::Ahead,
@@ -240,7 +248,11 @@ impl<P: Platform> Hypervisor<P> {
         match taken {
             Taken::Frame => self.note_taken(taking, now),
             Taken::Passed => self.reclaimer.work.passed += 1,
-            Taken::NoFrames => self.reclaimer.stop_taking(),
+            Taken::Stalled => self.reclaimer.stop_taking(),
+            Taken::NoFrames => {
+                self.reclaimer.starved_at = Some(self.host.frames.counts().free);
+                self.reclaimer.stop_taking();
+            }
             Taken::Full => {
                 self.reclaimer.full_at = Some(self.host.swap.store.pool().frames);
                 self.reclaimer.stop_taking();

@@ -12,6 +12,8 @@ use pleat_types::{DiskDirection, DiskFailure, DiskRequest as BoardRequest, Gfn, 
 
 /// Blocks for each frame of the table of clean copies: 16 MiB of disk.
 const BLOCKS_FOR_CLEAN: u64 = 4096;
+/// A disk that takes no request for so many microseconds does not answer.
+const PATIENCE_US: u64 = 5_000_000;
 /// The table has at most so many frames.
 const CLEAN_FRAMES_MAX: u64 = 64;
 
@@ -43,7 +45,7 @@ impl<P: Platform> Host<P> {
         }
     }
 
-    /// Sees what has become of the last request, and begins the next one. Whether a request has ended.
+    /// Sees what has become of the last request, and begins the next one. Whether one has ended, or none is under way.
     pub(crate) fn serve_disk(&mut self) -> bool {
         let mut has_ended = false;
         if self.swap.store.is_disk_busy() && self.swap.waiting.is_none() {
@@ -55,14 +57,17 @@ impl<P: Platform> Host<P> {
         }
         let next = match self.swap.waiting.take() {
             Some(request) => Ok(Some(request)),
-            None => self.swap.store.next_request(self.platform.memory()),
+            None => {
+                self.swap.waiting_since = self.platform.now();
+                self.swap.store.next_request(self.platform.memory())
+            }
         };
         match next {
             Ok(Some(request)) => self.begin_request(request),
             Ok(None) => {}
             Err(_) => self.frames.note_refused(),
         }
-        has_ended
+        has_ended || !self.swap.store.is_disk_busy()
     }
 
     fn begin_request(&mut self, request: DiskRequest) {
@@ -77,9 +82,16 @@ impl<P: Platform> Host<P> {
         match started {
             Ok(()) => {}
             // It has not come back from a failure: tried again in the next turn.
-            Err(DiskFailure::Busy) => self.swap.waiting = Some(request),
+            Err(DiskFailure::Busy) if !self.is_out_of_patience() => self.swap.waiting = Some(request),
+            Err(DiskFailure::Busy) => self.end_request(Err(DiskFailure::TimedOut)),
             Err(failure) => self.end_request(Err(failure)),
         }
+    }
+
+    /// Whether the disk has been busy with nothing for too long: it is taken for one that does not answer.
+    fn is_out_of_patience(&self) -> bool {
+        let waited = self.platform.now().since(self.swap.waiting_since);
+        waited >= self.micros(PATIENCE_US)
     }
 
     fn end_request(&mut self, result: Result<(), DiskFailure>) {

@@ -9,13 +9,17 @@ use crate::memory::MemoryError;
 use pleat_overcommit::ledger::{FrameState, Key, Owner, Purpose};
 use pleat_overcommit::swap::{Bug, DiskRequest, NotHad, NotKept, Slot, Step, Store};
 use pleat_stage2::{PendingFlush, Retired};
-use pleat_types::{FRAME_SIZE, FrameMemory, FrozenFrame, Hfn, OwnedFrame, Platform, SlotReference, SwapSlot};
+use pleat_types::{
+    FRAME_SIZE, FrameMemory, FrozenFrame, Hfn, OwnedFrame, Platform, SlotReference, SwapSlot, Tsc,
+};
 
 /// The swap store, with the frames that it has.
 pub(crate) struct Swap {
     pub(crate) store: Store,
     /// What the disk is to do, and was too busy for.
     waiting: Option<DiskRequest>,
+    /// Since when.
+    waiting_since: Tsc,
 }
 
 impl Swap {
@@ -23,6 +27,7 @@ impl Swap {
     pub(crate) const EMPTY: Self = Self {
         store: Store::new(),
         waiting: None,
+        waiting_since: Tsc(0),
     };
 
     /// Sees to it that the next content can be kept. The frames may come from the reserve: this is how memory is freed.

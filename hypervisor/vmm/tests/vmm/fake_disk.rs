@@ -79,11 +79,6 @@ impl FakeDisk {
         Ok(())
     }
 
-    /// When the request under way ends.
-    pub fn ends(&self) -> Option<u64> {
-        self.request.as_ref().map(|request| request.ends)
-    }
-
     pub fn poll(&mut self, now: u64, memory: &mut FakeMemory) -> Option<Result<(), DiskFailure>> {
         let request = self.request.take_if(|request| request.ends <= now)?;
         let count = request.frames.len();

@@ -4,7 +4,8 @@ use crate::fake::{FakePlatform, Op, TSC_HZ};
 use crate::fake_disk::FakeDisk;
 use pleat_bundle::SectionKind;
 use pleat_bundle::config::{
-    DeviceConfig, GuestConfig, HostDisk, Merge, MergeConfig, OnReboot, Pages, RunConfig, Terms, encode,
+    DeviceConfig, GuestConfig, HostDisk, Merge, MergeConfig, OnReboot, Pages, ReclaimConfig, RunConfig,
+    Terms, encode,
 };
 use pleat_bundle::write::BundleWriter;
 use pleat_overcommit::ledger::{FrameRecord, Region};
@@ -41,6 +42,8 @@ pub fn run_config(guests: Vec<GuestConfig<'static>>) -> RunConfig<'static> {
         slice_us: 100,
         seed: Some(1),
         merge: MergeConfig::default(),
+        // Tests of the rest count frames, and what happens when there are none left for good.
+        reclaim: ReclaimConfig::OFF,
         guests: guests.into_iter().collect(),
         ..RunConfig::default()
     }
