@@ -33,6 +33,7 @@ guest `a`:   2048 KiB promised,     24 KiB backed
   huge 1 GiB           0      0 KiB   0 %
   shared               0      0 KiB   0 %
   zero                 0      0 KiB   0 %
+  swapped              0      0 KiB   0 %
   untouched          506   2024 KiB  98 %
   ballooned            0      0 KiB   0 %
   tables: 4 = 1 level 4, 1 level 3, 1 level 2, 1 level 1
