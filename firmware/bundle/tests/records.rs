@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use arrayvec::ArrayVec;
 use pleat_bundle::config::{
     ConfigError, DeviceConfig, DiskConfig, GuestConfig, HostConfig, HostDisk, MAX_GUESTS, Merge, MergeConfig,
-    OnReboot, Pages, RunConfig, Step, Terms, When, decode, encode,
+    OnReboot, Pages, ReclaimConfig, RunConfig, Step, Terms, When, decode, encode,
 };
 use pleat_bundle::handover::{
     BOOT_INFO_MAGIC, BUNDLE_BASE, BootInfo, HandoverError, MAX_REGIONS, MemoryRegion, REGION_RAM,
@@ -145,6 +145,12 @@ fn sample_config() -> RunConfig<'static> {
         merge: MergeConfig {
             pace: Some(1_000_000),
             ..MergeConfig::default()
+        },
+        reclaim: ReclaimConfig {
+            is_on: true,
+            generation_us: 500_000,
+            cold_generations: Some(9),
+            compressed_percent: 33,
         },
         host: HostConfig {
             grace_ms: 500,
