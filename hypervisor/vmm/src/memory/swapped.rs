@@ -42,7 +42,9 @@ pub(crate) struct Wanted {
 }
 
 impl<P: Platform> Host<P> {
-    /// The guest touches a page whose content a slot has.
+    /// The guest touches a page whose content a slot has. Apart, so that what it needs of stack and registers is no part of
+    /// other faults.
+    #[inline(never)]
     pub(super) fn swap_in(
         &mut self,
         memory: &mut GuestMemory,
