@@ -10,9 +10,10 @@ use crate::guest::Life;
 use crate::memory::{MemoryError, Wanted};
 use crate::run::Hypervisor;
 use crate::stop::Stop;
+use crate::swap::not_had;
 use pleat_overcommit::ledger::{FrameState, Key, Owner, Purpose};
 use pleat_overcommit::merge::{EQUAL_KEYS_MAX, content};
-use pleat_overcommit::swap::{NotHad, Slot as SwapSlotState};
+use pleat_overcommit::swap::Slot as SwapSlotState;
 use pleat_stage2::{Page, Spot};
 use pleat_types::{Access, FrameMemory, FrozenFrame, Hfn, OwnedFrame, Platform, SwapSlot};
 
@@ -166,9 +167,7 @@ impl<P: Platform> Scanner<'_, P> {
         let bytes = memory.frozen(&frozen);
         match self.host.swap.store.content(memory, slot) {
             Ok(content) => Ok(content::are_equal(content, bytes)),
-            Err(NotHad::Damaged | NotHad::Lost) => Err(MemoryError::Lost(slot)),
-            Err(NotHad::OnDisk(_)) => Err(MemoryError::Away),
-            Err(NotHad::Bug(_)) => Err(MemoryError::Bug("the swap store")),
+            Err(why) => Err(not_had(slot, why)),
         }
     }
 

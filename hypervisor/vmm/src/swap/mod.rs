@@ -118,11 +118,7 @@ impl<P: Platform> Host<P> {
         self.swap
             .store
             .content(memory, slot)
-            .map_err(|error| match error {
-                NotHad::Damaged | NotHad::Lost => MemoryError::Lost(slot),
-                NotHad::OnDisk(_) => MemoryError::Away,
-                NotHad::Bug(_) => MemoryError::Bug("the swap store"),
-            })
+            .map_err(|why| not_had(slot, why))
     }
 
     /// Fills a frame with the content of a slot.
@@ -133,9 +129,7 @@ impl<P: Platform> Host<P> {
                 memory.write(frame.first().base(), content);
                 Ok(())
             }
-            Err(NotHad::Damaged | NotHad::Lost) => Err(MemoryError::Lost(slot)),
-            Err(NotHad::OnDisk(_)) => Err(MemoryError::Away),
-            Err(NotHad::Bug(_)) => Err(MemoryError::Bug("the swap store")),
+            Err(why) => Err(not_had(slot, why)),
         }
     }
 
@@ -197,5 +191,14 @@ impl<P: Platform> Host<P> {
         });
         self.swap.take_freed(&mut self.frames, freed);
         is_more
+    }
+}
+
+/// What it is to a page that the content of its slot cannot be had.
+pub(crate) const fn not_had(slot: SwapSlot, why: NotHad) -> MemoryError {
+    match why {
+        NotHad::Damaged | NotHad::Lost => MemoryError::Lost(slot),
+        NotHad::OnDisk(_) => MemoryError::Away,
+        NotHad::Bug(_) => MemoryError::Bug("the swap store"),
     }
 }
