@@ -278,6 +278,12 @@ pub(crate) const fn owned_in_place(shared: u64) -> u64 {
     shared ^ (SHARED | WRITE)
 }
 
+/// A 4 KiB leaf that owns a frame which its guest has not used yet: a copy of what it shared.
+#[inline]
+pub(crate) const fn owned_copy(frame: Hfn) -> u64 {
+    (frame.get() << FRAME_SHIFT) | OWNED_LEAF
+}
+
 /// Whether the entry is a leaf that owns its frame, or a link. A fast look, not a check.
 #[inline]
 pub(crate) const fn is_writable(raw: u64) -> bool {

@@ -188,8 +188,7 @@ impl Stage2 {
         let (raw, waiting) = match part(memory, shared)? {
             Parted::Same => (codec::owned_in_place(slot.raw), ProcessorSet::EMPTY),
             Parted::Copy(copy) if self.is_fit_for_copy(&copy, shared) => {
-                let leaf = Entry::Leaf(small_leaf(copy.first(), Backing::Owned));
-                (leaf.encode(), self.processors())
+                (codec::owned_copy(copy.first()), self.processors())
             }
             // A bug of who copies: the frame stays lost, which the audit shows, rather than being written by two.
             Parted::Copy(_) => return None,

@@ -2,11 +2,8 @@
 
 use super::Report;
 
-/// Prints failures in full, then one line for each test.
+/// Prints one line for each test, then failures in full: what has to be read stands at the end.
 pub fn print(reports: &[Report]) {
-    for report in reports.iter().filter(|report| !report.details.is_empty()) {
-        println!("\n{} FAILED:\n{}", report.name, report.details);
-    }
     let width = reports.iter().map(|report| report.name.len()).max().unwrap_or(0);
     println!();
     for report in reports {
@@ -17,5 +14,8 @@ pub fn print(reports: &[Report]) {
             report.verdict(),
             report.about
         );
+    }
+    for report in reports.iter().filter(|report| !report.details.is_empty()) {
+        println!("\n{} FAILED:\n{}", report.name, report.details);
     }
 }
