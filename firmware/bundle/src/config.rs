@@ -12,10 +12,12 @@ use serde::{Deserialize, Serialize};
 
 /// The most guests that one machine runs.
 pub const MAX_GUESTS: usize = 64;
-/// The most steps of a script.
-pub const MAX_STEPS: usize = 64;
+/// The most steps of a script: two for each guest.
+pub const MAX_STEPS: usize = 2 * MAX_GUESTS;
 /// The most events that a run can wait for.
 pub const MAX_UNTIL: usize = 8;
+/// The most events of one guest that a run and the steps of its script can wait for.
+pub const MAX_AWAITED: usize = 72;
 /// The longest name of a guest, a domain or an event, in bytes.
 pub const MAX_NAME: usize = 32;
 
@@ -288,6 +290,8 @@ pub struct GuestConfig<'a> {
     pub domain: &'a str,
     /// With which pages its memory is backed.
     pub pages: Pages,
+    /// When it starts.
+    pub start: Start,
     /// What a reboot by the guest does.
     pub on_reboot: OnReboot,
     /// Whether its pages are merged.
@@ -320,6 +324,16 @@ pub enum Pages {
     /// it; else as [`Pages::Large`]. For a guest that will use all of its memory: the fewest faults, the
     /// shortest page walks, and no memory saved.
     Huge,
+}
+
+/// When a guest starts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Start {
+    /// With the run.
+    #[default]
+    Now,
+    /// When somebody asks for it. Until then it has no memory but its images.
+    Later,
 }
 
 /// What a reboot by the guest does.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use arrayvec::ArrayVec;
 use pleat_bundle::config::{
     ConfigError, DeviceConfig, DiskConfig, GuestConfig, HostConfig, HostDisk, MAX_GUESTS, Merge, MergeConfig,
-    OnReboot, Pages, ReclaimConfig, RunConfig, Step, Terms, When, decode, encode,
+    OnReboot, Pages, ReclaimConfig, RunConfig, Start, Step, Terms, When, decode, encode,
 };
 use pleat_bundle::handover::{
     BOOT_INFO_MAGIC, BUNDLE_BASE, BootInfo, HandoverError, MAX_REGIONS, MemoryRegion, REGION_RAM,
@@ -105,6 +105,7 @@ fn sample_config() -> RunConfig<'static> {
         weight: 100,
         domain: "a",
         pages: Pages::Large,
+        start: Start::Later,
         on_reboot: OnReboot::Restart,
         merge: Merge::Off,
         terms: Terms {

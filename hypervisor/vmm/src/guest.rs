@@ -8,12 +8,12 @@ use crate::output::{EventName, Output};
 use crate::space::Space;
 use crate::stop::Stop;
 use arrayvec::{ArrayString, ArrayVec};
-use pleat_bundle::config::{GuestConfig, MAX_STEPS, MAX_UNTIL};
+use pleat_bundle::config::{GuestConfig, MAX_AWAITED};
 use pleat_devices::Board;
 use pleat_types::{Exit, GuestId, Hfn, Tsc, Vcpu};
 
 /// The most events of one guest that are kept: as many as a run can wait for.
-pub(crate) const EVENTS_MAX: usize = MAX_UNTIL + MAX_STEPS;
+pub(crate) const EVENTS_MAX: usize = MAX_AWAITED;
 /// The most frames of one virtual processor.
 pub(crate) const VCPU_FRAMES_MAX: usize = 16;
 /// How many of the last exits a report shows.
@@ -24,6 +24,8 @@ pub(crate) type Reason = ArrayString<200>;
 /// What a guest is doing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Life {
+    /// Nobody has started it yet: it has no memory and no processor.
+    Unstarted,
     /// It runs, or waits for its turn.
     Running,
     /// HLT: it waits for an interrupt.
@@ -115,6 +117,7 @@ impl Guest {
     /// The name in records of what the guest is doing.
     pub(crate) fn state_name(&self) -> &'static str {
         match self.life {
+            Life::Unstarted => "unstarted",
             Life::Running | Life::Waiting | Life::Parked(_) | Life::Fetching => "running",
             Life::Ended(stop) => stop.ended().name(),
         }
@@ -124,6 +127,7 @@ impl Guest {
     pub(crate) fn activity(&self) -> &'static str {
         match self.life {
             Life::Ended(stop) => stop.ended().name(),
+            Life::Unstarted => "unstarted",
             _ if self.is_paused => "paused",
             Life::Running => "running",
             Life::Waiting => "idle",
@@ -135,6 +139,11 @@ impl Guest {
     /// Whether it has ended.
     pub(crate) fn has_ended(&self) -> bool {
         matches!(self.life, Life::Ended(_))
+    }
+
+    /// Whether it has been started and has not ended.
+    pub(crate) fn is_up(&self) -> bool {
+        !self.has_ended() && self.life != Life::Unstarted
     }
 
     /// It cannot go on, and the run loop is about to end it: it must not run any more.

@@ -148,6 +148,13 @@ impl<P: Platform> Host<P> {
         self.release_unused(images);
     }
 
+    /// A guest ends without ever having been loaded.
+    pub(crate) fn skip_images(&mut self, images: &mut Images, guest: &GuestConfig<'_>) {
+        for index in images_of(guest) {
+            self.close_image(images, index);
+        }
+    }
+
     /// A guest has ended for good: what only it could have needed again goes back.
     pub(crate) fn leave_images(&mut self, images: &mut Images, guest: &GuestConfig<'_>) {
         images.forget(guest);

@@ -13,7 +13,7 @@ use crate::space::Space;
 use crate::stop::Stop;
 use arrayvec::{ArrayString, ArrayVec};
 use core::fmt::Write;
-use pleat_bundle::config::{GuestConfig, OnReboot};
+use pleat_bundle::config::{GuestConfig, OnReboot, Start};
 use pleat_devices::{Board, BoardConfig};
 use pleat_types::{Exit, FRAME_SIZE, GuestId, Platform, Registers, Tsc, Vcpu};
 
@@ -37,7 +37,7 @@ const _: () =
     assert!("last exits:".len() + LAST_EXITS * (EXIT_NAME_MAX + 1) <= ReportText::new_const().capacity());
 
 impl<P: Platform> Hypervisor<P> {
-    /// Makes all guests of the configuration, loads them and makes them ready to run.
+    /// Makes all guests of the configuration, and starts those that start with the run.
     pub(crate) fn start_guests(&mut self) {
         self.host.release_gaps(&self.images);
         self.host.release_unused(&mut self.images);
@@ -47,7 +47,9 @@ impl<P: Platform> Hypervisor<P> {
             let guest = self.host.new_guest(index, config);
             // There are as many slots as a configuration can have guests.
             let _ = self.slots.try_push(Slot { vcpu: None, guest });
-            self.start(index);
+            if self.config.guests[index].start == Start::Now {
+                self.start(index);
+            }
         }
     }
 
@@ -57,7 +59,12 @@ impl<P: Platform> Hypervisor<P> {
         let Some(slot) = self.slots.get_mut(index) else {
             return;
         };
-        match admitted.and_then(|()| self.host.load_guest(&mut self.images, slot)) {
+        let loaded = admitted.and_then(|()| {
+            // From here on its images count as used, however that goes.
+            slot.guest.life = Life::Waiting;
+            self.host.load_guest(&mut self.images, slot)
+        });
+        match loaded {
             Ok(()) => {
                 slot.guest.life = Life::Running;
                 self.host.announce(&slot.guest, "");
@@ -83,6 +90,7 @@ impl<P: Platform> Hypervisor<P> {
         if slot.guest.has_ended() {
             return;
         }
+        let was_unstarted = slot.guest.life == Life::Unstarted;
         self.scheduler.remove(index);
         self.merger.forget(index);
         self.reclaimer.forget(index);
@@ -106,6 +114,9 @@ impl<P: Platform> Hypervisor<P> {
             self.host.fail(format_args!("guest `{name}` {ended}: {reason}"));
         }
         self.host.dismantle(slot);
+        if was_unstarted {
+            self.host.skip_images(&mut self.images, &slot.guest.config);
+        }
         self.host.leave_images(&mut self.images, &slot.guest.config);
         if self.host.attached == Some(index) {
             self.detach();
@@ -152,7 +163,7 @@ impl<P: Platform> Host<P> {
         Guest {
             id,
             config,
-            life: Life::Waiting,
+            life: Life::Unstarted,
             is_paused: false,
             space,
             memory,

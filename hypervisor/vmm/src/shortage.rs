@@ -92,7 +92,7 @@ impl Guest {
 
     /// Its balloon has a driver that does what it is told, and it can do that: it may be asked for memory, or has been.
     fn can_give(&self) -> bool {
-        let is_able = !self.is_paused && !self.has_ended() && !self.waits_for_memory();
+        let is_able = !self.is_paused && self.is_up() && !self.waits_for_memory();
         is_able && matches!(self.cooperation.pace, Pace::Moving | Pace::Settled)
     }
 

@@ -33,7 +33,7 @@ impl<P: Platform> Hypervisor<P> {
                 Life::Waiting => guest.is_woken(vcpu, now),
                 Life::Parked(shortage) => self.host.frames.is_better_than(shortage),
                 Life::Fetching => guest.memory.wanted().is_none(),
-                Life::Running | Life::Ended(_) => false,
+                Life::Unstarted | Life::Running | Life::Ended(_) => false,
             };
             if is_awake {
                 self.merger.is_in_hurry = true;

@@ -37,6 +37,7 @@ pub fn run_config<'a>(
         weight: guest.weight,
         domain: &guest.domain,
         pages: guest.pages,
+        start: guest.start,
         on_reboot: guest.on_reboot,
         merge: guest.merge,
         terms: guest.terms,

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
-use pleat_bundle::config::{MAX_GUESTS, MAX_STEPS, MAX_UNTIL, OnReboot, Pages};
+use pleat_bundle::config::{MAX_GUESTS, MAX_STEPS, MAX_UNTIL, OnReboot, Pages, Start};
 use toml::Spanned;
 
 use super::check_devices::devices;
@@ -13,7 +13,7 @@ use super::check_disk::host_disk;
 use super::check_expect::expect;
 use super::check_merge::{guest_merge, merge};
 use super::check_reclaim::reclaim;
-use super::check_script::step;
+use super::check_script::script;
 use super::check_terms::{host, terms};
 use super::names::{PROCESSORS, check_name, choose};
 use super::places::Places;
@@ -60,11 +60,7 @@ pub fn parse(text: &str, file: &Path, root: &Path) -> Checked<Scenario> {
         machine,
         for_ms: optional(&raw.run.for_time, values::micros)?.map(|micros| micros.div_ceil(1000)),
         until: raw.run.until.iter().map(event_name).collect::<Checked<_>>()?,
-        script: raw
-            .script
-            .iter()
-            .map(|raw| step(raw, &names))
-            .collect::<Checked<_>>()?,
+        script: script(&raw.script, &names, raw.run.until.len())?,
         merge: merge(&raw.merge)?,
         reclaim: reclaim(&raw.reclaim)?,
         host: host(&raw.host)?,
@@ -228,6 +224,7 @@ fn guest(raw: &raw::Guest, places: &Places<'_>) -> Checked<GuestSpec> {
         ("large", Pages::Large),
         ("huge", Pages::Huge),
     ];
+    let starts = [("now", Start::Now), ("later", Start::Later)];
     let reboots = [("stop", OnReboot::Stop), ("restart", OnReboot::Restart)];
     let domain = optional(&raw.domain, |name| {
         check_name("a domain", name).map(|()| name.to_owned())
@@ -255,6 +252,7 @@ fn guest(raw: &raw::Guest, places: &Places<'_>) -> Checked<GuestSpec> {
         // Without a word about it every guest is its own domain: sharing is the operator's decision.
         domain: domain.unwrap_or_else(|| name.clone()),
         pages: optional(&raw.pages, |word| choose("kind of pages", word, &pages))?.unwrap_or_default(),
+        start: optional(&raw.start, |word| choose("start", word, &starts))?.unwrap_or_default(),
         on_reboot: on_reboot.unwrap_or_default(),
         merge: guest_merge(&raw.merge)?,
         terms: terms(raw, memory_bytes, devices.max_memory_bytes.max(memory_bytes))?,

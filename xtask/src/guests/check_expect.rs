@@ -40,7 +40,7 @@ pub fn expect(raw: &raw::Expect, guests: &[&str]) -> Checked<Expectation> {
 }
 
 fn guest_expectation(raw: &raw::GuestExpect) -> Checked<GuestExpectation> {
-    let states = ["running", "halted", "stopped", "crashed"].map(|state| (state, state));
+    let states = ["unstarted", "running", "halted", "stopped", "crashed"].map(|state| (state, state));
     let measure = |(name, raw): (&String, &raw::Bound)| {
         let bound = bound(raw).map_err(|message| (None, format!("measure `{name}`: {message}")))?;
         Ok((name.clone(), bound))

@@ -2,6 +2,7 @@
 
 use std::ops::RangeInclusive;
 
+use pleat_bundle::config::MAX_AWAITED;
 use toml::Spanned;
 
 use super::check::{Checked, at, known_guest, optional};
@@ -11,8 +12,27 @@ use super::{StepSpec, When, raw, values};
 /// Microseconds from one time of a repeated command to the next.
 const PERIODS: RangeInclusive<u64> = 1_000..=3_600_000_000;
 
+/// Checks all `[[script]]` tables of a run that waits for so many events.
+pub fn script(steps: &[Spanned<raw::Step>], guests: &[&str], until: usize) -> Checked<Vec<StepSpec>> {
+    let mut checked = Vec::<StepSpec>::new();
+    for raw in steps {
+        let next = step(raw, guests)?;
+        if let When::Event { guest: ours, .. } = &next.when {
+            let is_same = |step: &&StepSpec| matches!(&step.when, When::Event { guest, .. } if guest == ours);
+            if until + checked.iter().filter(is_same).count() >= MAX_AWAITED {
+                let message = format!(
+                    "more than {MAX_AWAITED} events of `{ours}` are waited for, with those of `until`"
+                );
+                return Err((Some(raw.span()), message));
+            }
+        }
+        checked.push(next);
+    }
+    Ok(checked)
+}
+
 /// Checks a `[[script]]` table.
-pub fn step(step: &Spanned<raw::Step>, guests: &[&str]) -> Checked<StepSpec> {
+fn step(step: &Spanned<raw::Step>, guests: &[&str]) -> Checked<StepSpec> {
     let raw = step.get_ref();
     let when = match (&raw.at, &raw.on, &raw.every) {
         (Some(time), None, None) => When::Micros(at(time, |text| values::micros(text))?),

@@ -30,7 +30,7 @@ use std::path::{Path, PathBuf};
 pub use check::read;
 pub use expect::{Bound, Expectation, GuestExpectation, Outcome};
 pub use pleat_bundle::config::{
-    BalloonConfig, HostConfig, Merge, MergeConfig, OnReboot, Pages, ReclaimConfig, Terms, TypedAt,
+    BalloonConfig, HostConfig, Merge, MergeConfig, OnReboot, Pages, ReclaimConfig, Start, Terms, TypedAt,
 };
 pub use values::micros;
 
@@ -150,6 +150,8 @@ pub struct GuestSpec {
     pub domain: String,
     /// With which pages its memory is backed.
     pub pages: Pages,
+    /// When it starts.
+    pub start: Start,
     /// What a reboot does.
     pub on_reboot: OnReboot,
     /// Whether its pages are merged.

@@ -92,6 +92,7 @@ pub struct Guest {
     pub weight: Option<Spanned<i64>>,
     pub domain: Option<Spanned<String>>,
     pub pages: Option<Spanned<String>>,
+    pub start: Option<Spanned<String>>,
     pub on_reboot: Option<Spanned<String>>,
     pub merge: Option<Spanned<String>>,
     // What it is entitled to.

@@ -163,6 +163,16 @@ fn commands_can_be_repeated() {
         &["one of", "`every = "],
     );
     assert_mistake(&script("at = \"1s\"\nfrom = \"2s\""), 8, &["needs `every`"]);
+    let steps = |count| {
+        let step = |n| format!("[[script]]\non = \"a:event-{n}\"\ncommand = \"stats\"\n");
+        (0..count).map(step).collect::<String>()
+    };
+    assert!(parse(&(with("weight = 1") + &steps(72))).is_ok());
+    assert_mistake(
+        &(with("weight = 1") + &steps(73)),
+        222,
+        &["more than 72 events of `a`"],
+    );
     assert_mistake(
         &script("every = \"1s\"\nfrom = \"later\""),
         8,
@@ -189,6 +199,7 @@ fn values_say_what_is_allowed() {
     assert_mistake(&with("weight = -3"), 5, &["1 to 10000"]);
     assert_mistake(&with("pages = \"giant\""), 5, &["\"small\", \"large\", \"huge\""]);
     assert_mistake(&with("on_reboot = \"again\""), 5, &["\"stop\", \"restart\""]);
+    assert_mistake(&with("start = \"never\""), 5, &["\"now\", \"later\""]);
     assert_mistake(&with("name = \"a b\""), 4, &["letters, digits"]);
     assert_mistake(&with("weight = \"much\""), 5, &["expected", "i64"]);
 }

@@ -8,7 +8,7 @@ use crate::program::{FIRST_PAGE, Program, Settled};
 use crate::workload::{PAGE, Workload};
 use pleat_bundle::SectionKind;
 use pleat_bundle::config::{
-    DeviceConfig, GuestConfig, Merge, MergeConfig, OnReboot, Pages, RunConfig, Terms, encode,
+    DeviceConfig, GuestConfig, Merge, MergeConfig, OnReboot, Pages, RunConfig, Start, Terms, encode,
 };
 use pleat_bundle::write::BundleWriter;
 use pleat_overcommit::ledger::{FrameRecord, Region};
@@ -79,6 +79,7 @@ fn bundle(memory_bytes: u64) -> Result<Vec<u8>, String> {
         weight: 100,
         domain: "guest",
         pages: Pages::Small,
+        start: Start::Now,
         on_reboot: OnReboot::Stop,
         merge: Merge::On,
         terms: Terms::default(),

@@ -15,6 +15,7 @@ pub(crate) enum Command<'t> {
     Stats,
     Ept(&'t str),
     Audit,
+    Start(&'t str),
     Kill(&'t str),
     Pause(&'t str),
     Resume(&'t str),
@@ -79,7 +80,7 @@ pub(crate) enum CommandError<'t> {
 }
 
 /// The commands with their argument and their explanation, for `help`.
-pub(crate) const HELP: [(&str, &str, &str); 23] = [
+pub(crate) const HELP: [(&str, &str, &str); 24] = [
     ("help", "", "this list"),
     (
         "guests",
@@ -97,6 +98,7 @@ pub(crate) const HELP: [(&str, &str, &str); 23] = [
         "what backs a guest's memory, its page tables, faults and exits",
     ),
     ("audit", "", "are all host frames accounted for?"),
+    ("start", "GUEST", "start a guest that has not been started yet"),
     ("kill", "GUEST", "end a guest and take its memory back"),
     ("pause", "GUEST", "keep a guest from running"),
     ("resume", "GUEST", "let a paused guest run again"),
@@ -194,6 +196,7 @@ pub(crate) fn parse(line: &str) -> Result<Command<'_>, CommandError<'_>> {
         "swap" => plain(Command::Swap),
         "quit" => plain(Command::Quit),
         "ept" => guest.map(Command::Ept),
+        "start" => guest.map(Command::Start),
         "kill" => guest.map(Command::Kill),
         "pause" => guest.map(Command::Pause),
         "resume" => guest.map(Command::Resume),

@@ -119,13 +119,8 @@ impl<P: Platform> Hypervisor<P> {
         };
         let guest = &mut slot.guest;
         let name = guest.config.name;
-        if guest.has_ended() || guest.board.balloon().is_none() {
-            let why = if guest.has_ended() {
-                "has ended"
-            } else {
-                "has no balloon"
-            };
-            self.host.say(format_args!("guest `{name}` {why}"));
+        if guest.board.balloon().is_none() {
+            self.host.say(format_args!("guest `{name}` has no balloon"));
             return;
         }
         let frames = mib.saturating_mul(FRAMES_PER_MIB);
@@ -189,10 +184,6 @@ impl<P: Platform> Hypervisor<P> {
         let guest = &mut slot.guest;
         let name = guest.config.name;
         let (least, room) = (guest.space.ram.frames(), guest.space.pluggable.count);
-        if guest.has_ended() {
-            self.host.say(format_args!("guest `{name}` has ended"));
-            return;
-        }
         if room == 0 {
             self.host.say(format_args!(
                 "guest `{name}` cannot grow: give it a `max_memory` in the guests file"

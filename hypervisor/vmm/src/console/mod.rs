@@ -92,13 +92,14 @@ impl<P: Platform> Hypervisor<P> {
             Command::Audit => self.show_audit(),
             Command::Quit => self.has_quit = true,
             Command::Ept(name) => self.with_guest(name, Self::show_ept),
+            Command::Start(name) => self.with_guest(name, Self::start_by_hand),
             Command::Kill(name) => {
                 self.with_guest(name, |hypervisor, index| hypervisor.end(index, Stop::Killed));
             }
             Command::Pause(name) => self.with_guest(name, Self::pause),
             Command::Resume(name) => self.with_guest(name, Self::resume),
-            Command::Attach(name) => self.with_guest(name, Self::attach),
-            Command::Type(name, text) => self.with_guest(name, |hypervisor, index| {
+            Command::Attach(name) => self.with_live_guest(name, Self::attach),
+            Command::Type(name, text) => self.with_live_guest(name, |hypervisor, index| {
                 let line = text.bytes().chain(core::iter::once(b'\r'));
                 line.for_each(|byte| hypervisor.type_at_guest(index, byte));
             }),
@@ -106,11 +107,11 @@ impl<P: Platform> Hypervisor<P> {
             Command::Pages => self.send_pages(),
             Command::Balloon(None) => self.show_balloons(),
             Command::Balloon(Some((name, mib))) => {
-                self.with_guest(name, |hypervisor, index| hypervisor.set_balloon(index, mib));
+                self.with_live_guest(name, |hypervisor, index| hypervisor.set_balloon(index, mib));
             }
             Command::Mem(None) => self.show_memory(),
             Command::Mem(Some((name, mib))) => {
-                self.with_guest(name, |hypervisor, index| hypervisor.set_memory(index, mib));
+                self.with_live_guest(name, |hypervisor, index| hypervisor.set_memory(index, mib));
             }
             Command::Promises => self.show_promises(),
             Command::Pressure(None) => self.show_pressure(),
@@ -147,11 +148,38 @@ impl<P: Platform> Hypervisor<P> {
         }
     }
 
+    /// Does something to the guest with this name if it is up.
+    fn with_live_guest(&mut self, name: &str, act: impl FnOnce(&mut Self, usize)) {
+        self.with_guest(name, |hypervisor, index| {
+            let guest = &hypervisor.slots[index].guest;
+            let name = guest.config.name;
+            match guest.life {
+                Life::Unstarted => hypervisor.host.say(format_args!(
+                    "guest `{name}` has not been started: `start {name}`"
+                )),
+                Life::Ended(_) => hypervisor
+                    .host
+                    .say(format_args!("guest `{name}` has ended: {}", guest.reason)),
+                _ => act(hypervisor, index),
+            }
+        });
+    }
+
+    fn start_by_hand(&mut self, index: usize) {
+        if self.slots[index].guest.life == Life::Unstarted {
+            self.start(index);
+        } else {
+            let name = self.slots[index].guest.config.name;
+            self.host
+                .say(format_args!("guest `{name}` has been started before"));
+        }
+    }
+
     fn pause(&mut self, index: usize) {
         let Some(slot) = self.slots.get_mut(index) else {
             return;
         };
-        slot.guest.is_paused = !slot.guest.has_ended();
+        slot.guest.is_paused = slot.guest.is_up();
         self.scheduler.wait(index);
         self.host.say(format_args!(
             "guest `{}` is {}",
@@ -178,11 +206,6 @@ impl<P: Platform> Hypervisor<P> {
     fn attach(&mut self, index: usize) {
         let Some(slot) = self.slots.get(index) else { return };
         let name = slot.guest.config.name;
-        if slot.guest.has_ended() {
-            self.host
-                .say(format_args!("guest `{name}` has ended: {}", slot.guest.reason));
-            return;
-        }
         self.host.attached = Some(index);
         self.editor.focus = Focus::Guest(index);
         self.host

@@ -276,6 +276,7 @@ const fn explanation(cause: Cause) -> &'static str {
 fn wait_of(guest: &Guest) -> &'static str {
     match guest.life {
         Life::Ended(_) => "has ended",
+        Life::Unstarted => "has not been started",
         _ if guest.is_paused => "is paused by a person",
         Life::Running => "runs, or waits for its turn",
         Life::Waiting => "is idle: it waits for an interrupt",

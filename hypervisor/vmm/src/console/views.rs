@@ -63,7 +63,7 @@ impl<P: Platform> Hypervisor<P> {
 
     pub(super) fn show_stats(&mut self) {
         let counts = *self.host.frames.counts();
-        let alive = self.guests().filter(|guest| !guest.has_ended());
+        let alive = self.guests().filter(|guest| guest.is_up());
         let promised: u64 = alive.map(|guest| guest.frames()).sum();
         self.host.say(format_args!(
             "host memory: {} in {} frames, state {}",

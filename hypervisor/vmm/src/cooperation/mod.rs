@@ -148,7 +148,7 @@ impl<P: Platform> Hypervisor<P> {
         let tsc_hz = self.host.tsc_hz;
         for slot in self.slots.iter_mut() {
             let guest = &mut slot.guest;
-            if guest.has_ended() {
+            if !guest.is_up() {
                 continue;
             }
             if guest.observe_balloon(now, tsc_hz) {
@@ -171,7 +171,7 @@ impl<P: Platform> Hypervisor<P> {
             let guest = &slot.guest;
             let fresh = self.host.micros(guest.statistics_ms() * 1000 * STALE_PERIODS);
             let fresh = fresh.min(self.host.micros(STALE_US));
-            if let Some(view) = guest.view(now, fresh).filter(|_| !guest.has_ended()) {
+            if let Some(view) = guest.view(now, fresh).filter(|_| guest.is_up()) {
                 indexes.push(index);
                 views.push(view);
             }

@@ -179,6 +179,6 @@ fn domain_of(guests: &[GuestConfig<'_>], guest: &GuestConfig<'_>) -> Domain {
 impl Guest {
     /// Whether its pages are looked at.
     pub(crate) fn is_scanned(&self) -> bool {
-        self.config.merge == Merge::On && !self.has_ended()
+        self.config.merge == Merge::On && self.is_up()
     }
 }

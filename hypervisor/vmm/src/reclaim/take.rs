@@ -285,12 +285,12 @@ impl<P: Platform> Hypervisor<P> {
 impl Guest {
     /// Its pages may be taken: it lives, and has been admitted.
     pub(super) fn can_be_taken_from(&self) -> bool {
-        !self.has_ended() && self.memory.stage2().is_some() && !self.memory.is_dying()
+        self.is_up() && self.memory.stage2().is_some() && !self.memory.is_dying()
     }
 
     /// Its balloon has been asked for more, and still moves.
     fn is_giving(&self) -> bool {
-        let is_able = !self.has_ended() && !self.is_paused && !self.waits_for_memory();
+        let is_able = self.is_up() && !self.is_paused && !self.waits_for_memory();
         is_able && self.cooperation.pace == Pace::Moving
     }
 }

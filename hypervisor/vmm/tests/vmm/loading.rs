@@ -2,7 +2,7 @@
 
 use crate::fake::{Op, exits, hypercall};
 use crate::scenario::{KERNEL_AT, Machine, Report, guest, kernel};
-use pleat_bundle::config::{GuestConfig, OnReboot, Step, When};
+use pleat_bundle::config::{GuestConfig, OnReboot, Start, Step, When};
 use pleat_types::{Exit, Gpr, hypercall as calls};
 use pleat_vmm::Outcome;
 
@@ -290,4 +290,62 @@ fn a_damaged_image_is_found_before_a_guest_runs_it() {
     let report = machine.run_damaged(1);
     let reason = report.guest("a")["reason"].as_str().expect("a text").to_string();
     assert!(reason.contains("SectionChecksum"), "{reason}");
+}
+
+#[test]
+fn a_guest_that_starts_later_has_nothing_until_it_is_asked_for() {
+    let mut later = guest("b");
+    later.start = Start::Later;
+    let mut machine = Machine::new(vec![
+        (guest("a"), vec![Op::Spin(1000), Op::Jump(0)]),
+        (
+            later,
+            vec![Op::Expect(KERNEL_AT, ONES), hypercall(calls::FINISH, 0, 0, 0)],
+        ),
+    ]);
+    machine.config.for_ms = Some(12);
+    let at = |micros, command| Step {
+        when: When::Micros(micros),
+        command,
+    };
+    let steps = ["attach b", "type b x", "pause b", "start a", "stats", "start b"];
+    machine.config.script = (1..)
+        .map(|n| n * 1000)
+        .zip(steps)
+        .map(|(n, step)| at(n, step))
+        .collect();
+    let report = machine.run();
+    let console = report.answers();
+    assert!(
+        console.contains("guest `b` has not been started: `start b`"),
+        "{console}"
+    );
+    assert!(console.contains("guest `a` has been started before"), "{console}");
+    let before = &report.of_kind("stats")[0]["record"]["guests"][1];
+    assert_eq!(
+        (&before["state"], &before["unique"]),
+        (&serde_json::json!("unstarted"), &serde_json::json!(0))
+    );
+    assert_eq!(report.guest("b")["reason"], "finished");
+}
+
+#[test]
+fn images_of_a_guest_that_nobody_starts_go_back_when_it_is_killed() {
+    let mut later = guest("b");
+    later.start = Start::Later;
+    let mut machine = Machine::new(vec![
+        (guest("a"), vec![Op::Spin(1000), Op::Jump(0)]),
+        (later, look()),
+    ]);
+    machine.kernel = kernel(&[[1; 4096]; 40], 0);
+    machine.config.for_ms = Some(10);
+    let kill = Step {
+        when: When::Micros(4000),
+        command: "kill b",
+    };
+    machine.config.script = [stats_at(2000), kill].into_iter().collect();
+    let report = machine.run();
+    let held = report.of_kind("stats")[0]["record"]["host"]["frames_bundle"].as_u64();
+    assert_eq!((held, held_of_bundle(&report)), (Some(41), 0));
+    assert_eq!(report.guest("b")["reason"], "killed");
 }

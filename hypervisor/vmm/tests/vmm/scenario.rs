@@ -5,7 +5,7 @@ use crate::fake_disk::FakeDisk;
 use pleat_bundle::SectionKind;
 use pleat_bundle::config::{
     DeviceConfig, GuestConfig, HostDisk, Merge, MergeConfig, OnReboot, Pages, ReclaimConfig, RunConfig,
-    Terms, encode,
+    Start, Terms, encode,
 };
 use pleat_bundle::write::BundleWriter;
 use pleat_overcommit::ledger::{FrameRecord, Region};
@@ -29,6 +29,7 @@ pub fn guest(name: &'static str) -> GuestConfig<'static> {
         weight: 100,
         domain: name,
         pages: Pages::Small,
+        start: Start::Now,
         on_reboot: OnReboot::Stop,
         merge: Merge::On,
         terms: Terms::default(),
