@@ -2,6 +2,7 @@
 
 mod density;
 mod exits;
+mod headline;
 mod merge;
 mod reclaim;
 mod rows;
@@ -23,6 +24,7 @@ const EXAMPLES: &str = "Examples:
   cargo xtask bench density                   how little memory four Linux guests need, and what merging costs
   cargo xtask bench merge                     the merging engine on this machine, beside Linux's KSM
   cargo xtask bench reclaim                   how guests give memory back, and what that costs them
+  cargo xtask bench headline                  52 guests of 1 GiB on a machine of 1 GiB; takes long
   cargo xtask bench exits --json exits.json   the same as a record";
 
 /// Arguments of `bench`.
@@ -31,6 +33,9 @@ const EXAMPLES: &str = "Examples:
 pub struct Arguments {
     /// Which figures
     name: Name,
+    /// How many guests the headline has
+    #[arg(long, default_value_t = headline::GUESTS, value_parser = clap::value_parser!(u32).range(1..=i64::from(headline::MOST)), value_name = "N")]
+    guests: u32,
     /// Write the record to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -48,6 +53,9 @@ enum Name {
     Merge,
     /// Linux guests give memory back: what they freed, and what they are asked for with and without messages
     Reclaim,
+    /// 52 Debian guests of 1 GiB each on a machine of 1 GiB, each booted by itself, then each doing work that checks itself in
+    /// turn; takes long
+    Headline,
 }
 
 impl Name {
@@ -57,6 +65,7 @@ impl Name {
             Self::Density => "density",
             Self::Merge => "merge",
             Self::Reclaim => "reclaim",
+            Self::Headline => "headline",
         }
     }
 }
@@ -68,6 +77,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode> {
         Name::Density => show(&density::measure(context)?, density::PEER),
         Name::Merge => merge::measure(context)?,
         Name::Reclaim => show(&reclaim::measure(context)?, reclaim::PEER),
+        Name::Headline => show(&headline::measure(context, arguments.guests)?, headline::PEER),
     };
     let is_complete = rows.iter().all(|row| !row["ours"].is_null());
     if let Some(file) = &arguments.json {

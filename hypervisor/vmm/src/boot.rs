@@ -24,7 +24,7 @@ use pleat_overcommit::promise::{HostState, Thresholds};
 use pleat_types::{DiskKind, FRAME_SIZE, FrameMemory, Hpa, Platform, Tsc, Vcpu};
 
 /// The largest configuration record.
-const CONFIG_MAX: usize = 24 << 10;
+const CONFIG_MAX: usize = 40 << 10;
 /// The usual time slice, in microseconds.
 const DEFAULT_SLICE_US: u32 = 1000;
 /// How far ahead a guest that wakes may be, in microseconds.

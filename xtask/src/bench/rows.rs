@@ -11,6 +11,8 @@ pub enum Unit {
     Bytes,
     /// A part of a whole, 1 for all of it.
     Fraction,
+    /// Guests.
+    Guests,
 }
 
 impl Unit {
@@ -19,13 +21,14 @@ impl Unit {
             Self::Instructions => "instructions",
             Self::Bytes => "bytes",
             Self::Fraction => "fraction",
+            Self::Guests => "guests",
         }
     }
 
     /// A figure as people read it.
     fn shown(self, figure: f64) -> String {
         match self {
-            Self::Instructions | Self::Bytes => format!("{figure:.0}"),
+            Self::Instructions | Self::Bytes | Self::Guests => format!("{figure:.0}"),
             Self::Fraction => format!("{figure:.4}"),
         }
     }
@@ -35,7 +38,7 @@ impl Unit {
         match self {
             // Below 2^53 each whole number is a double; none of our counts gets there.
             #[allow(clippy::cast_possible_truncation)]
-            Self::Instructions | Self::Bytes => json!(figure.round() as i64),
+            Self::Instructions | Self::Bytes | Self::Guests => json!(figure.round() as i64),
             Self::Fraction => json!(figure),
         }
     }
