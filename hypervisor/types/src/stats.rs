@@ -104,7 +104,14 @@ pub struct SwapStats {
     pub stores: u64,
     pub loads: u64,
     pub disk_loads: u64,
+    /// Blocks that were written to the disk.
+    pub disk_stores: u64,
     pub checksum_errors: u64,
+    /// Ticks of keeping contents: looking at them, packing, finding a place.
+    pub store_ticks: u64,
+    /// Ticks of work for the disk's requests, without waiting for it.
+    pub disk_store_ticks: u64,
+    pub disk_load_ticks: u64,
 }
 
 /// One guest's part.

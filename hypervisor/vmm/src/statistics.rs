@@ -75,13 +75,17 @@ impl<P: Platform> Hypervisor<P> {
     /// What the swap store has and has done.
     fn swap_stats(&self) -> SwapStats {
         let store = &self.host.swap.store;
-        let (slots, work) = (store.slots(), store.work());
+        let (slots, work, ticks) = (store.slots(), store.work(), self.host.swap.ticks);
         SwapStats {
             compressed: slots.filled + slots.packed,
             disk: slots.disk + slots.staged,
             stores: work.kept,
             loads: work.had,
             disk_loads: store.disk_work().reads,
+            disk_stores: store.disk_work().writes,
+            store_ticks: ticks.keep,
+            disk_store_ticks: ticks.disk_write,
+            disk_load_ticks: ticks.disk_read,
             checksum_errors: work.damaged + store.disk_work().checksum_errors,
         }
     }

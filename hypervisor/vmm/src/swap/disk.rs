@@ -8,7 +8,7 @@ use crate::merge::Progress;
 use pleat_overcommit::ledger::Purpose;
 use pleat_overcommit::swap::{Direction, DiskError, DiskPlan, DiskRequest, DiskState, NotHad};
 use pleat_stage2::Page;
-use pleat_types::{DiskDirection, DiskFailure, DiskRequest as BoardRequest, Gfn, Platform, SwapSlot};
+use pleat_types::{DiskDirection, DiskFailure, DiskRequest as BoardRequest, Gfn, Platform, SwapSlot, Tsc};
 
 /// Blocks for each frame of the table of clean copies: 16 MiB of disk.
 const BLOCKS_FOR_CLEAN: u64 = 4096;
@@ -47,14 +47,39 @@ impl<P: Platform> Host<P> {
 
     /// Sees what has become of the last request, and begins the next one. Whether one has ended, or none is under way.
     pub(crate) fn serve_disk(&mut self) -> bool {
-        let mut has_ended = false;
-        if self.swap.store.is_disk_busy() && self.swap.waiting.is_none() {
-            let Some(result) = self.platform.disk_poll() else {
-                return false;
-            };
-            self.end_request(result);
-            has_ended = true;
+        let begin = self.platform.now();
+        let has_ended = self.end_disk_work();
+        self.count_disk_work(begin);
+        if !has_ended && self.swap.store.is_disk_busy() && self.swap.waiting.is_none() {
+            return false;
         }
+        let begin = self.platform.now();
+        self.begin_disk_work();
+        self.count_disk_work(begin);
+        has_ended || !self.swap.store.is_disk_busy()
+    }
+
+    fn count_disk_work(&mut self, begin: Tsc) {
+        let took = self.platform.now().since(begin).0;
+        match self.swap.doing {
+            Direction::Read => self.swap.ticks.disk_read += took,
+            Direction::Write => self.swap.ticks.disk_write += took,
+        }
+    }
+
+    /// Whether the last request has ended just now.
+    fn end_disk_work(&mut self) -> bool {
+        if !self.swap.store.is_disk_busy() || self.swap.waiting.is_some() {
+            return false;
+        }
+        let Some(result) = self.platform.disk_poll() else {
+            return false;
+        };
+        self.end_request(result);
+        true
+    }
+
+    fn begin_disk_work(&mut self) {
         let next = match self.swap.waiting.take() {
             Some(request) => Ok(Some(request)),
             None => {
@@ -67,10 +92,10 @@ impl<P: Platform> Host<P> {
             Ok(None) => {}
             Err(_) => self.frames.note_refused(),
         }
-        has_ended || !self.swap.store.is_disk_busy()
     }
 
     fn begin_request(&mut self, request: DiskRequest) {
+        self.swap.doing = request.direction;
         let started = self.platform.disk_start(&BoardRequest {
             direction: match request.direction {
                 Direction::Read => DiskDirection::Read,

@@ -7,7 +7,7 @@ use crate::frames::FramePool;
 use crate::host::Host;
 use crate::memory::MemoryError;
 use pleat_overcommit::ledger::{FrameState, Key, Owner, Purpose};
-use pleat_overcommit::swap::{Bug, DiskRequest, NotHad, NotKept, Slot, Step, Store};
+use pleat_overcommit::swap::{Bug, Direction, DiskRequest, NotHad, NotKept, Slot, Step, Store};
 use pleat_stage2::{PendingFlush, Retired};
 use pleat_types::{
     FRAME_SIZE, FrameMemory, FrozenFrame, Hfn, OwnedFrame, Platform, SlotReference, SwapSlot, Tsc,
@@ -20,6 +20,18 @@ pub(crate) struct Swap {
     waiting: Option<DiskRequest>,
     /// Since when.
     waiting_since: Tsc,
+    /// What the disk does, or did last.
+    doing: Direction,
+    pub(crate) ticks: Ticks,
+}
+
+/// What work has taken since the start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Ticks {
+    pub(crate) keep: u64,
+    /// For the disk's requests, without waiting for it.
+    pub(crate) disk_write: u64,
+    pub(crate) disk_read: u64,
 }
 
 impl Swap {
@@ -28,6 +40,12 @@ impl Swap {
         store: Store::new(),
         waiting: None,
         waiting_since: Tsc(0),
+        doing: Direction::Write,
+        ticks: Ticks {
+            keep: 0,
+            disk_write: 0,
+            disk_read: 0,
+        },
     };
 
     /// Sees to it that the next content can be kept. The frames may come from the reserve: this is how memory is freed.
@@ -92,7 +110,10 @@ impl<P: Platform> Host<P> {
             return Err(NotKept::NoFrames);
         }
         let key = self.frames.last_key(frame.frame()).unwrap_or(Key(0));
-        self.swap.store.keep(self.platform.memory(), frame, key, page)
+        let begin = self.platform.now();
+        let kept = self.swap.store.keep(self.platform.memory(), frame, key, page);
+        self.swap.ticks.keep += self.platform.now().since(begin).0;
+        kept
     }
 
     /// What is known of a slot.
