@@ -63,8 +63,10 @@ impl<P: Platform> Hypervisor<P> {
     pub(crate) fn audit(&mut self, depth: Depth) -> Audit {
         let mut audit = Audit::default();
         let mut all = Holdings::default();
-        for slot in self.slots.iter() {
-            let held = self.host.audit_guest(&slot.guest, depth, &mut audit);
+        // One pass over all records, however many guests there are.
+        let charges = self.host.frames.charges();
+        for (slot, charged) in self.slots.iter().zip(charges) {
+            let held = self.host.audit_guest(&slot.guest, charged, depth, &mut audit);
             all.owned += held.owned;
             all.tables += held.tables;
             all.vcpus += held.vcpus;
@@ -87,7 +89,7 @@ pub(crate) const fn weigh(number: u64) -> u64 {
 }
 
 impl<P: Platform> Host<P> {
-    fn audit_guest(&mut self, guest: &Guest, depth: Depth, audit: &mut Audit) -> Holdings {
+    fn audit_guest(&mut self, guest: &Guest, charged: u64, depth: Depth, audit: &mut Audit) -> Holdings {
         let name = guest.config.name;
         let counters = guest.memory.counters();
         let (mut weight, mut slot_weight) = (0, 0);
@@ -116,7 +118,6 @@ impl<P: Platform> Host<P> {
             slots: counters.swapped,
             slot_weight,
         };
-        let charged = self.frames.charged_to(guest.id);
         let sum = held.owned + held.tables + held.vcpus;
         if charged != sum {
             audit.find(format_args!(

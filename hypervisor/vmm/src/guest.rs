@@ -156,6 +156,11 @@ impl Guest {
         self.events.iter().any(|reported| reported.name.as_str() == event)
     }
 
+    /// Grows with every event that is kept.
+    pub(crate) fn reports(&self) -> u64 {
+        self.events.len() as u64 + self.events_dropped
+    }
+
     /// Keeps an event. One that is awaited takes the place of another when all are taken, so there is always
     /// room for it: no more than [`EVENTS_MAX`] can be awaited.
     pub(crate) fn note_event(&mut self, event: Reported) -> Noted {

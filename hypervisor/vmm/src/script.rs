@@ -9,6 +9,8 @@ use pleat_types::Tsc;
 #[derive(Debug)]
 pub(crate) struct Script {
     steps: ArrayVec<Pending, MAX_STEPS>,
+    /// So many reports of guests have been looked at: those steps that wait for one are due only when there are more.
+    looked_at: Option<u64>,
 }
 
 /// A step that is to run, once or once more.
@@ -53,6 +55,7 @@ impl Script {
         };
         Self {
             steps: steps.iter().map(pending).collect(),
+            looked_at: None,
         }
     }
 
@@ -63,17 +66,20 @@ impl Script {
         elapsed: Option<u64>,
         guests: impl Iterator<Item = &'g Guest> + Clone,
     ) -> Option<&'static str> {
+        let reports = guests.clone().map(Guest::reports).sum();
+        let has_news = self.looked_at != Some(reports);
         let is_due = |step: &Pending| match step.when {
             Due::At(micros) => elapsed.is_some_and(|elapsed| elapsed >= micros),
-            Due::On { guest, event } => guests
+            Due::On { guest, event } if has_news => guests
                 .clone()
                 .any(|candidate| candidate.config.name == guest && candidate.has_reported(event)),
-            Due::Every { .. } => false,
+            Due::On { .. } | Due::Every { .. } => false,
         };
-        match self.steps.iter().position(is_due) {
-            Some(index) => Some(self.steps.remove(index).command),
-            None => self.repeat(elapsed?),
+        if let Some(index) = self.steps.iter().position(is_due) {
+            return Some(self.steps.remove(index).command);
         }
+        self.looked_at = Some(reports);
+        self.repeat(elapsed?)
     }
 
     /// Of the repeated commands that are due, the one that has waited longest. It is due again at the first of its

@@ -44,15 +44,19 @@ impl Ledger<'_> {
     /// How many frames are charged to a guest, in whatever class: zero once it is gone for good.
     #[must_use]
     pub fn charged_to(&self, guest: GuestId) -> u64 {
+        let mut charged = 0;
+        self.for_each_charge(|other, frames| charged += if other == guest { frames } else { 0 });
+        charged
+    }
+
+    /// Visits all that is charged to guests: who, and how many frames.
+    pub fn for_each_charge(&self, mut visit: impl FnMut(GuestId, u64)) {
         let is_charged = |record: &&FrameRecord| {
-            let has_guest = record.is(State::Guest) || record.is(State::Table) || record.is(State::Vcpu);
-            has_guest && record.guest() == guest
+            record.is(State::Guest) || record.is(State::Table) || record.is(State::Vcpu)
         };
-        self.records
-            .iter()
-            .filter(is_charged)
-            .map(|record| 1 << record.order())
-            .sum()
+        for record in self.records.iter().filter(is_charged) {
+            visit(record.guest(), 1 << record.order());
+        }
     }
 
     /// Checks the block that starts at `frame`, counts it, and says how many frames it has.

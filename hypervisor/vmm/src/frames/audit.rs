@@ -2,6 +2,7 @@
 
 use super::FramePool;
 use crate::audit::{Depth, Holdings, weigh};
+use pleat_bundle::config::MAX_GUESTS;
 use pleat_overcommit::ledger::{Corruption, FrameState, Owner};
 use pleat_overcommit::merge::Mismatch;
 use pleat_stage2::Held;
@@ -38,9 +39,15 @@ impl FramePool {
         self.refused
     }
 
-    /// Frames of all classes that are charged to a guest.
-    pub(crate) fn charged_to(&self, guest: GuestId) -> u64 {
-        self.ledger.charged_to(guest)
+    /// Frames of all classes that are charged to each guest.
+    pub(crate) fn charges(&self) -> [u64; MAX_GUESTS] {
+        let mut charges = [0; MAX_GUESTS];
+        self.ledger.for_each_charge(|guest, frames| {
+            if let Some(charge) = charges.get_mut(usize::from(guest.0)) {
+                *charge += frames;
+            }
+        });
+        charges
     }
 
     /// Whether the ledger has on record what a guest's tables hold.

@@ -2,12 +2,12 @@
 
 use crate::fake::{Op, exits, hypercall, out, print};
 use crate::scenario::{Machine, Report, guest};
-use pleat_bundle::config::{MAX_STEPS, MAX_UNTIL, OnReboot, Step, When};
+use pleat_bundle::config::{MAX_AWAITED, OnReboot, Step, When};
 use pleat_types::{Exit, hypercall as calls};
 use pleat_vmm::Outcome;
 
 /// Events of a guest that are kept.
-const KEPT: usize = MAX_UNTIL + MAX_STEPS;
+const KEPT: usize = MAX_AWAITED;
 
 fn idle() -> Vec<Op> {
     vec![Op::Interrupts(true), exits(Exit::Hlt)]
