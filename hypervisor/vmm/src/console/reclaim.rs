@@ -131,6 +131,11 @@ impl<P: Platform> Hypervisor<P> {
                 failures,
                 "requests that failed, by the medium, on their way, or in silence",
             ),
+            (
+                "again",
+                work.read_again,
+                "read once more, because what came was not what went",
+            ),
             ("lost", work.lost, "times that a content could not be had"),
         ];
         for (name, value, text) in rows {

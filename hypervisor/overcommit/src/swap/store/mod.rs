@@ -236,8 +236,10 @@ impl Store {
             self.work.had += 1;
             return Ok(&self.page);
         }
-        if matches!(slot.location, Location::Disk(_)) {
-            self.disk.note_damaged(number.get());
+        if let Location::Disk(place) = slot.location
+            && self.disk.doubt(number.get())
+        {
+            return Err(NotHad::OnDisk(place.block));
         }
         self.work.damaged += 1;
         Err(NotHad::Damaged)
