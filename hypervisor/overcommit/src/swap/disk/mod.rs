@@ -233,17 +233,17 @@ impl Disk {
                 self.reads.note_had(index);
                 Arrival::Here
             }
-            Some((_, State::Failed)) => {
-                self.reads.forget(slot);
-                self.work.lost += 1;
-                Arrival::Lost
-            }
-            _ if self.state == DiskState::Gone => {
-                self.work.lost += 1;
-                Arrival::Lost
-            }
+            Some((_, State::Failed)) => self.give_up(slot),
+            // Nothing comes from there any more, wanted or not.
+            _ if self.state == DiskState::Gone => self.give_up(slot),
             _ => Arrival::NotYet,
         }
+    }
+
+    fn give_up(&mut self, slot: u32) -> Arrival {
+        self.reads.forget(slot);
+        self.work.lost += 1;
+        Arrival::Lost
     }
 
     /// What came from the disk for this slot is not its content. A bit may have flipped on the way, so it is read once

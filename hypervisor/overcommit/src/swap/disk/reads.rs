@@ -192,15 +192,6 @@ impl Reads {
         }
     }
 
-    /// Nothing will be read any more: what is wanted has failed.
-    pub(super) fn give_up(&mut self) {
-        for read in &mut self.reads {
-            if matches!(read.state, State::Wanted | State::Flying) {
-                read.state = State::Failed;
-            }
-        }
-    }
-
     /// Nobody wants this slot's content any more, or what is here of it is of no use.
     pub(super) fn forget(&mut self, slot: u32) {
         if let Some((index, state)) = self.find(slot) {

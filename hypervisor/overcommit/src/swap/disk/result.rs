@@ -118,14 +118,10 @@ impl Disk {
         Ok(())
     }
 
-    /// Nothing is written any more, and nothing is read if the disk has gone. Contents that had a block to go to stay
-    /// without.
+    /// Nothing is written any more. Contents that had a block to go to stay without.
     fn close<M: FrameMemory>(&mut self, memory: &mut M, state: DiskState) -> Result<(), Bug> {
         if self.state != DiskState::Gone {
             self.state = state;
-        }
-        if self.state == DiskState::Gone {
-            self.reads.give_up();
         }
         while let Some(buffer) = self.staging.any_placed() {
             if let Some(block) = self.staging.unplace(buffer) {
