@@ -26,8 +26,16 @@ impl<P: Platform> Hypervisor<P> {
                 continue;
             };
             if guest.life == Life::Waiting && guest.board.has_device_work() {
-                // Host memory that its devices waited for may be there, and the guest waits for them.
-                self.host.serve_for_a_while(guest);
+                // The guest waits for its devices, and these for memory, if they have found too little.
+                if guest
+                    .devices_short
+                    .is_none_or(|short| self.host.frames.is_better_than(short))
+                {
+                    self.host.serve_for_a_while(guest);
+                }
+                if guest.waits_for_memory() {
+                    guest.note_shortage(now, self.slice);
+                }
             }
             let is_awake = match guest.life {
                 Life::Waiting => guest.is_woken(vcpu, now),

@@ -283,6 +283,7 @@ fn wait_of(guest: &Guest) -> &'static str {
         Life::Ended(_) => "has ended",
         _ if guest.is_paused => "is paused by a person",
         Life::Running => "runs, or waits for its turn",
+        Life::Waiting if guest.waits_for_memory() => "is idle, and a device waits for a free host frame",
         Life::Waiting => "is idle: it waits for an interrupt",
         Life::Parked(_) => "waits for a free host frame",
         Life::Fetching => "waits for a page of its own to come back from the swap store",

@@ -24,6 +24,8 @@ pub enum Op {
     Expect(u64, u64),
     /// Stores this word all over a page.
     StorePage(u64, u64),
+    /// Stores words all over a page that nobody can pack, others for each number.
+    StoreNoise(u64, u64),
     /// Loads a page and compares each word with this one.
     ExpectPage(u64, u64),
     /// Executes something that exits, with these registers.
@@ -217,6 +219,7 @@ impl FakePlatform {
             Op::Store(gpa, value) => return self.store(vcpu, gpa, &value.to_le_bytes()).err(),
             Op::Expect(gpa, value) => return self.expect(vcpu, gpa, &value.to_le_bytes()).err(),
             Op::StorePage(gpa, value) => return self.store(vcpu, gpa, &page_of(value)).err(),
+            Op::StoreNoise(gpa, number) => return self.store(vcpu, gpa, &noise_of(number)).err(),
             Op::ExpectPage(gpa, value) => return self.expect(vcpu, gpa, &page_of(value)).err(),
             Op::Exits(exit, registers) => {
                 registers
@@ -244,6 +247,19 @@ impl FakePlatform {
 pub fn page_of(word: u64) -> [u8; FRAME_SIZE] {
     let mut page = [0; FRAME_SIZE];
     page.as_chunks_mut::<8>().0.fill(word.to_le_bytes());
+    page
+}
+
+/// A page that nobody can pack: the steps of a linear congruential generator (Knuth, MMIX).
+pub fn noise_of(number: u64) -> [u8; FRAME_SIZE] {
+    let mut page = [0; FRAME_SIZE];
+    let mut state = number;
+    for bytes in page.as_chunks_mut::<4>().0 {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        *bytes = ((state >> 32) as u32).to_le_bytes();
+    }
     page
 }
 

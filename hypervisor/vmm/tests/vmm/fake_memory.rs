@@ -147,13 +147,12 @@ impl FrameMemory for FakeMemory {
         }
     }
     fn load_entry(&self, table: Hfn, index: usize) -> u64 {
-        self.word(table.base().get() + index as u64 * 8)
+        let (words, _) = self.frame(table).as_chunks::<8>();
+        u64::from_le_bytes(words[index])
     }
     fn store_entry(&mut self, table: Hfn, index: usize, value: u64) {
         self.spend(ENTRY_TICKS);
-        self.write(
-            Hpa::new(table.base().get() + index as u64 * 8),
-            &value.to_le_bytes(),
-        );
+        let (words, _) = self.frame_mut(table).as_chunks_mut::<8>();
+        words[index] = value.to_le_bytes();
     }
 }

@@ -33,7 +33,7 @@ fn two_pages_share_a_frame_and_the_last_one_owns_it_again() {
     let share = ledger.add_share(frame).unwrap();
     assert_eq!(ledger.state(frame), FrameState::Shared { sharers: 2 });
     let donor = ledger
-        .note_sharers(&mut memory, frame, &[first, second], donor, |_, _| true)
+        .note_sharers(&mut memory, frame, &[first, second], Some(donor), |_, _| true)
         .unwrap();
     assert_eq!(donor, None, "the first list needs a frame");
     assert_eq!(sharers(&ledger, &memory, frame), [first, second].into());
@@ -104,11 +104,20 @@ impl<'m> Crowd<'m> {
         let is_live = |_: &mut _, page: Owner| self.live.contains(&page);
         let back = self
             .ledger
-            .note_sharers(&mut self.memory, self.frame, &[page], donor, is_live)
+            .note_sharers(&mut self.memory, self.frame, &[page], Some(donor), is_live)
             .unwrap();
         if let Some(donor) = back {
             self.ledger.release(donor).unwrap();
         }
+    }
+
+    /// The same for a page that leaves no frame.
+    fn note_without_a_frame(&mut self, page: Owner) -> Result<(), Error> {
+        let is_live = |_: &mut _, page: Owner| self.live.contains(&page);
+        let noted = self
+            .ledger
+            .note_sharers(&mut self.memory, self.frame, &[page], None, is_live);
+        noted.map(|back| assert_eq!(back, None))
     }
 
     fn join(&mut self, page: Owner) {
@@ -235,12 +244,12 @@ fn mistakes_with_shares_are_bugs_and_change_nothing() {
     assert_eq!(ledger.set_changes(frame, 1), Err(not(frame)), "shared");
     let mut note = |pages: &[Owner], donor| {
         let donor = OwnedFrame::claim(donor, PageSize::Small);
-        ledger.note_sharers(&mut memory, frame, pages, donor, |_, _| true)
+        ledger.note_sharers(&mut memory, frame, pages, Some(donor), |_, _| true)
     };
     let three = [owner(1, 1), owner(1, 2), owner(1, 3)];
-    assert_eq!(note(&three, other), Err(Bug::TooManyPages));
-    assert_eq!(note(&three[..1], table), Err(not(table)));
-    assert_eq!(note(&three[..1], frame), Err(not(frame)));
+    assert_eq!(note(&three, other), Err(Bug::TooManyPages.into()));
+    assert_eq!(note(&three[..1], table), Err(not(table).into()));
+    assert_eq!(note(&three[..1], frame), Err(not(frame).into()));
     let share = ledger.add_share(frame).unwrap();
     let owned = ledger.own_share(&mut memory, share, owner(1, 1));
     assert_eq!(owned, Err(not(frame)), "two have it");
