@@ -82,7 +82,7 @@ impl<P: Platform> Hypervisor<P> {
             stores: work.kept,
             loads: work.had,
             disk_loads: store.disk_work().reads,
-            checksum_errors: work.damaged + store.disk_work().checksum_errors,
+            checksum_errors: work.damaged,
         }
     }
 }

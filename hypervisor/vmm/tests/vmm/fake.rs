@@ -1,7 +1,7 @@
 //! A machine made of a vector: memory is real, page walks are real, processors follow a script.
 
 use crate::fake_disk::FakeDisk;
-use crate::fake_memory::FakeMemory;
+use crate::fake_memory::{FakeMemory, noise_of};
 use crate::fake_vcpu::FakeVcpu;
 use crate::fake_walk::{Miss, Reference, Tlb};
 use pleat_types::{
@@ -247,19 +247,6 @@ impl FakePlatform {
 pub fn page_of(word: u64) -> [u8; FRAME_SIZE] {
     let mut page = [0; FRAME_SIZE];
     page.as_chunks_mut::<8>().0.fill(word.to_le_bytes());
-    page
-}
-
-/// A page that nobody can pack: the steps of a linear congruential generator (Knuth, MMIX).
-pub fn noise_of(number: u64) -> [u8; FRAME_SIZE] {
-    let mut page = [0; FRAME_SIZE];
-    let mut state = number;
-    for bytes in page.as_chunks_mut::<4>().0 {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        *bytes = ((state >> 32) as u32).to_le_bytes();
-    }
     page
 }
 

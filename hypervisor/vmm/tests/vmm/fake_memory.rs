@@ -156,3 +156,16 @@ impl FrameMemory for FakeMemory {
         words[index] = value.to_le_bytes();
     }
 }
+
+/// A page that nobody can pack: the steps of a linear congruential generator (Knuth, MMIX).
+pub fn noise_of(number: u64) -> [u8; FRAME_SIZE] {
+    let mut page = [0; FRAME_SIZE];
+    let mut state = number;
+    for bytes in page.as_chunks_mut::<4>().0 {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        *bytes = ((state >> 32) as u32).to_le_bytes();
+    }
+    page
+}

@@ -126,8 +126,6 @@ fn is_told(pages: u64, reserved: u64) -> Machine {
     let program = driver.finish(sleep());
     let mut machine = small(vec![(config, program), filler(0, pages)], 60);
     machine.config.merge = MergeConfig::OFF;
-    // No page is old enough in time: only for who waits generations end before.
-    machine.config.reclaim.generation_us = 10_000_000;
     machine.config.reclaim.cold_generations = None;
     machine.config.script.extend([
         at(0, "reclaim off"),

@@ -1,6 +1,7 @@
 //! What a guest's memory must hold, from its program alone: compared byte by byte with what its tables map.
 
-use crate::fake::{Op, noise_of, page_of};
+use crate::fake::{Op, page_of};
+use crate::fake_memory::noise_of;
 use crate::scenario::Report;
 use pleat_bundle::config::{GuestConfig, Merge};
 use pleat_types::{FRAME_SIZE, FrameMemory, Hpa};

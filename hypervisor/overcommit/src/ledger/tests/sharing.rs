@@ -111,13 +111,25 @@ impl<'m> Crowd<'m> {
         }
     }
 
-    /// The same for a page that leaves no frame.
-    fn note_without_a_frame(&mut self, page: Owner) -> Result<(), Error> {
+    /// One more page, that leaves no frame; whether it could be noted.
+    fn join_without_a_frame(&mut self, page: Owner) -> Result<(), Error> {
+        let share = self.ledger.add_share(self.frame).unwrap();
         let is_live = |_: &mut _, page: Owner| self.live.contains(&page);
         let noted = self
             .ledger
             .note_sharers(&mut self.memory, self.frame, &[page], None, is_live);
-        noted.map(|back| assert_eq!(back, None))
+        match noted {
+            Ok(back) => {
+                assert_eq!(back, None);
+                self.live.insert(page);
+                Ok(())
+            }
+            Err(error) => {
+                let released = self.ledger.release_share(&mut self.memory, share);
+                assert_eq!(released, Ok(Released::Kept));
+                Err(error)
+            }
+        }
     }
 
     fn join(&mut self, page: Owner) {
@@ -180,6 +192,26 @@ fn ten_thousand_sharers_join_and_leave_in_a_few_steps_each() {
     assert_eq!((counts.shared, counts.lists, counts.guests), (0, 0, 0));
     crowd.ledger.audit().unwrap();
     crowd.ledger.audit_lists(&crowd.memory).unwrap();
+}
+
+#[test]
+fn a_page_that_leaves_no_frame_is_noted_where_there_is_room_and_else_nothing_changes() {
+    let mut records = records();
+    let mut crowd = Crowd::new(machine(&mut records));
+    let mut refused = 0;
+    for n in 1..3000 {
+        let page = owner(1, n);
+        let before = *crowd.ledger.counts();
+        if let Err(error) = crowd.join_without_a_frame(page) {
+            assert_eq!((error, *crowd.ledger.counts()), (Error::HostShort, before));
+            crowd.check();
+            crowd.join(page);
+            refused += 1;
+        }
+    }
+    crowd.check();
+    // It grows through the classes, and then by whole frames.
+    assert!((3..20).contains(&refused), "{refused}");
 }
 
 #[test]
