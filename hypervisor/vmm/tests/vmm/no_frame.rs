@@ -124,8 +124,10 @@ fn is_told(pages: u64, reserved: u64) -> Machine {
     driver.chain(Kind::Console, PRESSURE_RECEIVE, &[to_guest(page(40), 64)]);
     driver.notify(Kind::Console, PRESSURE_RECEIVE);
     let program = driver.finish(sleep());
-    let mut machine = small(vec![(config, program), filler(0, pages)], 60);
+    let mut machine = small(vec![(config, program), filler(0, pages)], 20);
     machine.config.merge = MergeConfig::OFF;
+    // Pages that are used after the start do not age by themselves: for who waits generations end before.
+    machine.config.reclaim.generation_us = 10_000_000;
     machine.config.reclaim.cold_generations = None;
     machine.config.script.extend([
         at(0, "reclaim off"),
