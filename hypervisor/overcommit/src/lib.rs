@@ -8,7 +8,7 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
-#[cfg(test)]
+#[cfg(any(test, feature = "refusals"))]
 extern crate std;
 
 pub mod ledger;

@@ -82,6 +82,8 @@ pub(crate) struct Guest {
     pub(crate) cooperation: Cooperation,
     /// The frames of the virtual processor.
     pub(crate) vcpu_frames: ArrayVec<Hfn, VCPU_FRAMES_MAX>,
+    /// Its devices have work that found too little host memory: this was it.
+    pub(crate) devices_short: Option<Shortage>,
     /// Since when it has waited for host memory, and its processor time by then.
     pub(crate) short: Option<(Tsc, Tsc)>,
     /// The guest's TSC minus the host's, as the virtual processor has it.

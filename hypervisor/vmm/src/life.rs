@@ -171,6 +171,7 @@ impl<P: Platform> Host<P> {
             disk: None,
             cooperation: Cooperation::new(),
             vcpu_frames: ArrayVec::new(),
+            devices_short: None,
             short: None,
             tsc_offset: 0,
             xcr0: XCR0_AT_RESET,
@@ -254,6 +255,7 @@ impl<P: Platform> Host<P> {
         guest
             .board
             .set_requested_memory(guest.cooperation.requested_bytes);
+        guest.devices_short = None;
         guest.xcr0 = XCR0_AT_RESET;
         guest.has_news = true;
         guest.is_window_open = false;

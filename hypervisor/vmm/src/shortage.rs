@@ -92,7 +92,7 @@ impl Guest {
 
     /// Its balloon has a driver that does what it is told, and it can do that: it may be asked for memory, or has been.
     fn can_give(&self) -> bool {
-        let is_able = !self.is_paused && self.is_up() && !self.waits_for_memory();
+        let is_able = !self.is_paused && self.is_up() && !self.is_parked();
         is_able && matches!(self.cooperation.pace, Pace::Moving | Pace::Settled)
     }
 
@@ -101,8 +101,19 @@ impl Guest {
         self.waits_for_memory() || matches!(self.life, Life::Fetching)
     }
 
-    /// It would run if there were memory. Who is paused waits for a person, not for memory.
+    /// It would run if there were memory: it could go on itself, or a device that it sleeps for. Who is paused waits for a
+    /// person, not for memory.
     pub(crate) const fn waits_for_memory(&self) -> bool {
-        matches!(self.life, Life::Parked(_)) && !self.is_paused
+        let is_short = match self.life {
+            Life::Parked(_) => true,
+            Life::Waiting => self.devices_short.is_some(),
+            Life::Unstarted | Life::Running | Life::Fetching | Life::Ended(_) => false,
+        };
+        is_short && !self.is_paused
+    }
+
+    /// It does nothing, whatever interrupts come, until there is memory.
+    pub(crate) const fn is_parked(&self) -> bool {
+        matches!(self.life, Life::Parked(_))
     }
 }

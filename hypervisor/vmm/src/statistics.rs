@@ -86,7 +86,7 @@ impl<P: Platform> Hypervisor<P> {
             store_ticks: ticks.keep,
             disk_store_ticks: ticks.disk_write,
             disk_load_ticks: ticks.disk_read,
-            checksum_errors: work.damaged + store.disk_work().checksum_errors,
+            checksum_errors: work.damaged,
         }
     }
 }

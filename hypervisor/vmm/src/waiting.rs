@@ -1,7 +1,8 @@
 //! Guests that wait, and what to do while all of them do.
 
 use crate::boot::Slot;
-use crate::guest::Life;
+use crate::guest::{Guest, Life};
+use crate::host::Host;
 use crate::merge::Progress;
 use crate::run::Hypervisor;
 use pleat_types::{Platform, Tsc};
@@ -25,9 +26,8 @@ impl<P: Platform> Hypervisor<P> {
             else {
                 continue;
             };
-            if guest.life == Life::Waiting && guest.board.has_device_work() {
-                // Host memory that its devices waited for may be there, and the guest waits for them.
-                self.host.serve_for_a_while(guest);
+            if guest.life == Life::Waiting {
+                self.host.serve_sleeper(guest, now, self.slice);
             }
             let is_awake = match guest.life {
                 Life::Waiting => guest.is_woken(vcpu, now),
@@ -74,5 +74,21 @@ impl<P: Platform> Hypervisor<P> {
         let work = self.next_look(now).min(self.next_reclaim());
         let wake_up = wake_up.min(self.end_of_patience()).min(work);
         self.host.platform.idle(wake_up.min(poll));
+    }
+}
+
+impl<P: Platform> Host<P> {
+    /// The guest waits for its devices, and these for memory, if they have found too little: there may be more now. Who
+    /// sleeps and lacks nothing has ended its wait.
+    fn serve_sleeper(&mut self, guest: &mut Guest, now: Tsc, slice: Tsc) {
+        let has_memory = |short| self.frames.is_better_than(short);
+        if guest.board.has_device_work() && guest.devices_short.is_none_or(has_memory) {
+            self.serve_for_a_while(guest);
+        }
+        if guest.waits_for_memory() {
+            guest.note_shortage(now, slice);
+        } else {
+            guest.short = None;
+        }
     }
 }

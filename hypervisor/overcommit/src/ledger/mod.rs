@@ -19,6 +19,8 @@ mod error;
 mod list;
 mod list_audit;
 mod record;
+#[cfg(feature = "refusals")]
+pub mod refusals;
 mod regions;
 mod reshape;
 mod row;
@@ -283,6 +285,10 @@ impl<'m> Ledger<'m> {
             Purpose::Relief => self.counts.free,
         };
         if open < frames {
+            return Err(Error::HostShort);
+        }
+        #[cfg(feature = "refusals")]
+        if refusals::is_next() {
             return Err(Error::HostShort);
         }
         let block = match order {

@@ -8,12 +8,13 @@
 //! few steps on average, and a list is never much longer than it has to be.
 //!
 //! Memory for the lists is made of the frames that merging frees: each page that joins a shared frame
-//! leaves one of its own behind, and to note that it did no more than one is ever wanted (rule 5).
+//! leaves one of its own behind, and to note that it did no more than one is ever wanted (rule 5). A page that leaves
+//! none, because it comes back from the swap store, is noted without if there is room.
 
 use pleat_types::{FrameMemory, Hfn, OwnedFrame};
 
 use super::Ledger;
-use super::error::Bug;
+use super::error::{Bug, Error};
 use super::list::{List, Page};
 use super::record::{FrameRecord, Owner};
 use super::slab::{Chunk, Class};
@@ -24,20 +25,22 @@ pub const NOTED_AT_ONCE: usize = 2;
 impl Ledger<'_> {
     /// Notes that these pages, two at most, map a shared frame. `donor` is a frame that merging has just
     /// freed, mapped nowhere any more: if the list needs memory it is taken for that, else it comes back.
+    /// Without one, for one page, [`Error::HostShort`] says that it is needed, and then nobody is noted.
     /// `is_live` says whether a page still maps the frame.
     pub fn note_sharers<M: FrameMemory>(
         &mut self,
         memory: &mut M,
         frame: Hfn,
         pages: &[Owner],
-        donor: OwnedFrame,
+        mut donor: Option<OwnedFrame>,
         mut is_live: impl FnMut(&mut M, Owner) -> bool,
-    ) -> Result<Option<OwnedFrame>, Bug> {
+    ) -> Result<Option<OwnedFrame>, Error> {
         if pages.len() > NOTED_AT_ONCE {
-            return Err(Bug::TooManyPages);
+            return Err(Bug::TooManyPages.into());
         }
-        self.donor(&donor)?;
-        let mut donor = Some(donor);
+        if let Some(donor) = &donor {
+            self.donor(donor)?;
+        }
         for page in pages {
             let page = Page::new(*page)?;
             self.note_one(memory, frame, page, &mut donor, &mut is_live)?;
@@ -76,7 +79,7 @@ impl Ledger<'_> {
         page: Page,
         donor: &mut Option<OwnedFrame>,
         is_live: &mut impl FnMut(&mut M, Owner) -> bool,
-    ) -> Result<(), Bug> {
+    ) -> Result<(), Error> {
         let Some(chunk) = self.shared(frame)?.chunk() else {
             let chunk = self.chunk_for(memory, Class::FIRST, donor)?;
             chunk.clear(memory);
@@ -132,7 +135,7 @@ impl Ledger<'_> {
         mut list: List,
         page: Page,
         donor: &mut Option<OwnedFrame>,
-    ) -> Result<(), Bug> {
+    ) -> Result<(), Error> {
         let old = list.head();
         // Two more, so that the next page of the same call needs no other chunk.
         let class = Class::for_elements(list.length() + 2).unwrap_or(Class::LAST);
@@ -147,7 +150,8 @@ impl Ledger<'_> {
             list.copy_to(memory, new);
             new.set(memory, list.length(), Some(page));
             self.shared_mut(frame)?.set_chunk(new);
-            return self.free_chunk(memory, old);
+            self.free_chunk(memory, old)?;
+            return Ok(());
         }
         new.set(memory, 0, Some(page));
         new.set_older(memory, old.frame);
@@ -161,13 +165,13 @@ impl Ledger<'_> {
         memory: &mut M,
         class: Class,
         donor: &mut Option<OwnedFrame>,
-    ) -> Result<Chunk, Bug> {
+    ) -> Result<Chunk, Error> {
         if let Some(chunk) = self.take_chunk(memory, class)? {
             return Ok(chunk);
         }
-        let donor = donor.take().ok_or(Bug::TooManyPages)?;
+        let donor = donor.take().ok_or(Error::HostShort)?;
         self.add_slab(memory, donor, class)?;
-        self.take_chunk(memory, class)?.ok_or(Bug::TooManyPages)
+        Ok(self.take_chunk(memory, class)?.ok_or(Bug::TooManyPages)?)
     }
 
     /// Takes back all chunks of a list, which no record names any more.

@@ -13,6 +13,7 @@
 //! guest's; and its portable code is made for words of 32 bits, which on the way of a guest's access takes longer
 //! than unpacking the page.
 
+use crate::ledger::Owner;
 use pleat_types::FRAME_SIZE;
 
 /// The bits of r that a key may have: no product needs more than 128 bits then, and r's upper word is a multiple of 4.
@@ -21,6 +22,17 @@ const CLAMP: u128 = 0x0fff_fffc_0fff_fffc_0fff_fffc_0fff_ffff;
 /// The fingerprint of a page.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Fingerprint(pub [u8; 16]);
+
+impl Fingerprint {
+    /// The same of this page alone: no other page's is equal, whatever both have. For one content that is exact, since
+    /// different numbers are added; for two it is the theorem above, which says of every difference how unlikely it is,
+    /// not of 0 only.
+    #[must_use]
+    pub fn bound_to(self, page: Owner) -> Self {
+        let number = u128::from(page.guest.0) << 64 | u128::from(page.gfn.get());
+        Self(u128::from_le_bytes(self.0).wrapping_add(number).to_le_bytes())
+    }
+}
 
 /// What makes the fingerprints of one boot.
 pub struct Fingerprinter {

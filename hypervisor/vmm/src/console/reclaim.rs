@@ -131,6 +131,11 @@ impl<P: Platform> Hypervisor<P> {
                 failures,
                 "requests that failed, by the medium, on their way, or in silence",
             ),
+            (
+                "again",
+                work.read_again,
+                "read once more, because what came was not what went",
+            ),
             ("lost", work.lost, "times that a content could not be had"),
         ];
         for (name, value, text) in rows {
@@ -279,6 +284,7 @@ fn wait_of(guest: &Guest) -> &'static str {
         Life::Unstarted => "has not been started",
         _ if guest.is_paused => "is paused by a person",
         Life::Running => "runs, or waits for its turn",
+        Life::Waiting if guest.waits_for_memory() => "is idle, and a device waits for a free host frame",
         Life::Waiting => "is idle: it waits for an interrupt",
         Life::Parked(_) => "waits for a free host frame",
         Life::Fetching => "waits for a page of its own to come back from the swap store",

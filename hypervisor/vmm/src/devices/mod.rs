@@ -105,6 +105,7 @@ impl<P: Platform> Host<P> {
     #[inline(never)]
     pub(crate) fn serve_for_a_while(&mut self, guest: &mut Guest) {
         let end = self.platform.now().after(self.micros(STEPS_US));
+        guest.devices_short = None;
         for _ in 0..STEPS_AT_ONCE {
             // Who has ended has no memory that a device could write to; who is paused waits for a person.
             let is_resting = !guest.is_up() || guest.is_paused || guest.is_beyond_help();
@@ -113,7 +114,12 @@ impl<P: Platform> Host<P> {
             }
             match self.serve_once(guest) {
                 Work::More => {}
-                Work::Done | Work::HostShort(_) | Work::Away => return,
+                Work::Done | Work::Away => return,
+                Work::HostShort(purpose) => {
+                    let purpose = guest.memory.purpose_of(purpose);
+                    guest.devices_short = Some(self.frames.shortage(purpose));
+                    return;
+                }
                 // The run loop ends it.
                 Work::Bug(place) => guest.bug = Some(place),
                 Work::Lost(slot) => guest.lost = Some(Stop::Lost(slot)),

@@ -76,16 +76,19 @@ impl FramePool {
         self.ledger.any_sharer(memory, frame)
     }
 
-    /// Writes down that these pages share a frame. `freed` is used if that takes memory, and goes back otherwise.
+    /// Writes down that these pages share a frame. `freed` is used if that takes memory, and goes back otherwise. One page
+    /// can do without as long as there is room.
     pub(crate) fn note_sharers<M: FrameMemory>(
         &mut self,
         memory: &mut M,
         frame: Hfn,
         pages: &[Owner],
-        freed: OwnedFrame,
+        freed: Option<OwnedFrame>,
         is_live: impl FnMut(&mut M, Owner) -> bool,
-    ) -> Result<(), Bug> {
-        self.unindex(freed.first());
+    ) -> Result<(), Error> {
+        if let Some(freed) = &freed {
+            self.unindex(freed.first());
+        }
         if let Some(freed) = self.ledger.note_sharers(memory, frame, pages, freed, is_live)? {
             self.release(freed);
         }

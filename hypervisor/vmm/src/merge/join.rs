@@ -58,19 +58,20 @@ impl<P: Platform> Scanner<'_, P> {
             return Err(MemoryError::Bug("a merge that frees nothing"));
         };
         match first.first() {
-            Some(first) => self.note_sharers(frame, &[*first, owner], own)?,
-            None => self.note_sharers(frame, &[owner], own)?,
+            Some(first) => self.note_sharers(frame, &[*first, owner], Some(own))?,
+            None => self.note_sharers(frame, &[owner], Some(own))?,
         }
         self.merger.work.merged += 1;
         Ok(Match::Merged)
     }
 
-    /// Writes down who shares a frame. The frame that the merge has freed is there if that takes memory.
+    /// Writes down who shares a frame. The frame that the merge has freed is there if that takes memory; without one it
+    /// is said that some is needed.
     pub(super) fn note_sharers(
         &mut self,
         frame: Hfn,
         pages: &[Owner],
-        freed: OwnedFrame,
+        freed: Option<OwnedFrame>,
     ) -> Result<(), MemoryError> {
         let slots = &*self.slots;
         let is_live = |memory: &mut P::Memory, page: Owner| {
@@ -82,7 +83,10 @@ impl<P: Platform> Scanner<'_, P> {
             .host
             .frames
             .note_sharers(memory, frame, pages, freed, is_live);
-        noted.map_err(|_| MemoryError::Bug("the list of a frame's sharers"))
+        noted.map_err(|error| match error {
+            Error::HostShort => MemoryError::HostShort,
+            _ => MemoryError::Bug("the list of a frame's sharers"),
+        })
     }
 
     /// The page can be written again, as if it had never been frozen.

@@ -65,13 +65,14 @@ impl<P: Platform> Hypervisor<P> {
             match brought {
                 Ok(Brought::Later) => continue,
                 Ok(Brought::Back) => {}
-                Ok(Brought::HostShort(shortage)) => {
-                    let now = self.host.platform.now();
-                    if guest.life == Life::Fetching {
+                Ok(Brought::HostShort(shortage)) => match guest.life {
+                    Life::Fetching => {
                         guest.life = Life::Parked(shortage);
-                        guest.note_shortage(now, self.slice);
+                        guest.note_shortage(self.host.platform.now(), self.slice);
                     }
-                }
+                    // It is halted, and a device of its waits; or it runs, and that one tries again soon.
+                    _ => guest.devices_short = Some(shortage),
+                },
                 Ok(Brought::Lost(slot)) => guest.lost = Some(Stop::Lost(slot)),
                 Err(error) => {
                     guest.lost = Some(Stop::Bug("bringing a page back", 0));
@@ -173,22 +174,36 @@ impl<P: Platform> Scanner<'_, P> {
 
     /// The page gets a share in a frame that others share.
     fn join_twin(&mut self, returning: &Returning, frame: Hfn) -> Result<(), MemoryError> {
-        let spare = self.spare_for(returning)?;
         let Ok(share) = self.host.frames.add_share(frame) else {
             // As many share it as can: this page gets a frame of its own.
-            self.host.frames.release(spare);
             return self.own(returning);
         };
+        if let Err(error) = self.note_returning(returning, frame) {
+            let memory = self.host.platform.memory();
+            self.host.frames.release_share(memory, share);
+            return Err(error);
+        }
         let memory = &mut self.slots[returning.guest].guest.memory;
         let mapped = self.host.with_tables(memory, |stage2, tables| {
             stage2.swap_in_share(tables, &returning.spot, share)
         })?;
         let reference = mapped.map_err(|_| MemoryError::Bug("joining a shared frame"))?;
         self.host.release_slot(reference);
-        let owner = returning.owner(self);
-        self.note_sharers(frame, &[owner], spare)?;
         self.slots[returning.guest].guest.memory.count_swapped_in();
         Ok(())
+    }
+
+    /// Writes down that the page shares a frame, before it does: who is noted too early does no harm, and that may take a
+    /// frame, if the list is full and no other has room.
+    fn note_returning(&mut self, returning: &Returning, frame: Hfn) -> Result<(), MemoryError> {
+        let owner = [returning.owner(self)];
+        match self.note_sharers(frame, &owner, None) {
+            Err(MemoryError::HostShort) => {
+                let spare = self.spare_for(returning)?;
+                self.note_sharers(frame, &owner, Some(spare))
+            }
+            noted => noted,
+        }
     }
 
     /// The page gets a frame that is shared from the start, with itself as the only sharer so far.
@@ -217,7 +232,7 @@ impl<P: Platform> Scanner<'_, P> {
         let reference = mapped.map_err(|_| MemoryError::Bug("sharing a frame"))?;
         self.host.release_slot(reference);
         let owner = returning.owner(self);
-        self.note_sharers(hfn, &[owner], spare)?;
+        self.note_sharers(hfn, &[owner], Some(spare))?;
         if returning.known.key != Key(0) {
             self.host.frames.index(hfn, returning.known.key);
         }

@@ -178,6 +178,8 @@ impl<P: Platform> Hypervisor<P> {
         let (Page::Unique(first), Level::Two, false) = (mapping.page, mapping.level, mapping.accessed) else {
             return Ok(Taken::Passed);
         };
+        // The table takes a frame, and where all that guests have is large, nothing can be taken before.
+        self.host.swap.lend(&mut self.host.frames);
         match self
             .host
             .with_relief_tables(memory, |stage2, tables| stage2.split(tables, gfn))?

@@ -109,7 +109,8 @@ impl<P: Platform> Hypervisor<P> {
         if self.is_store_full() || self.reclaimer.is_stalled {
             return false;
         }
-        if self.reclaimer.starved_at == Some(self.host.frames.counts().free) {
+        let is_starved = self.reclaimer.starved_at == Some(self.host.frames.counts().free);
+        if is_starved && !self.host.swap.store.is_ready() {
             return false;
         }
         let need = self.need();
@@ -290,7 +291,7 @@ impl Guest {
 
     /// Its balloon has been asked for more, and still moves.
     fn is_giving(&self) -> bool {
-        let is_able = self.is_up() && !self.is_paused && !self.waits_for_memory();
+        let is_able = self.is_up() && !self.is_paused && !self.is_parked();
         is_able && self.cooperation.pace == Pace::Moving
     }
 }

@@ -6,7 +6,7 @@ use crate::host::Host;
 use crate::memory::{GuestMemory, MemoryError};
 use crate::merge::Progress;
 use pleat_overcommit::ledger::Purpose;
-use pleat_overcommit::swap::{Direction, DiskError, DiskPlan, DiskRequest, DiskState, NotHad};
+use pleat_overcommit::swap::{Direction, DiskError, DiskPlan, DiskRequest, NotHad};
 use pleat_stage2::Page;
 use pleat_types::{DiskDirection, DiskFailure, DiskRequest as BoardRequest, Gfn, Platform, SwapSlot, Tsc};
 
@@ -18,10 +18,9 @@ const PATIENCE_US: u64 = 5_000_000;
 const CLEAN_FRAMES_MAX: u64 = 64;
 
 impl Swap {
-    /// Whether contents can go to a disk.
+    /// Whether contents can go to a disk, soon at least.
     pub(crate) fn has_open_disk(&self) -> bool {
-        let blocks = self.store.blocks();
-        self.store.disk_state() == DiskState::Open && blocks.free + blocks.cached > 0
+        self.store.has_room_on_disk()
     }
 }
 

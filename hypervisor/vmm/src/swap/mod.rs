@@ -61,6 +61,15 @@ impl Swap {
         self.store.is_ready()
     }
 
+    /// Where no frame is free one of the store's own becomes free, if it can do without; pages that leave give it others.
+    pub(crate) fn lend(&mut self, frames: &mut FramePool) {
+        if frames.counts().free == 0
+            && let Some(frame) = self.store.lend()
+        {
+            frames.release_swap(frame);
+        }
+    }
+
     /// A page has left its frame, and no translation to it is left.
     pub(crate) fn take_back(&mut self, frames: &mut FramePool, frame: OwnedFrame) {
         if !self.store.wants_frame() {

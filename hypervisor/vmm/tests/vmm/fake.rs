@@ -1,7 +1,7 @@
 //! A machine made of a vector: memory is real, page walks are real, processors follow a script.
 
 use crate::fake_disk::FakeDisk;
-use crate::fake_memory::FakeMemory;
+use crate::fake_memory::{FakeMemory, noise_of};
 use crate::fake_vcpu::FakeVcpu;
 use crate::fake_walk::{Miss, Reference, Tlb};
 use pleat_types::{
@@ -24,6 +24,8 @@ pub enum Op {
     Expect(u64, u64),
     /// Stores this word all over a page.
     StorePage(u64, u64),
+    /// Stores words all over a page that nobody can pack, others for each number.
+    StoreNoise(u64, u64),
     /// Loads a page and compares each word with this one.
     ExpectPage(u64, u64),
     /// Executes something that exits, with these registers.
@@ -217,6 +219,7 @@ impl FakePlatform {
             Op::Store(gpa, value) => return self.store(vcpu, gpa, &value.to_le_bytes()).err(),
             Op::Expect(gpa, value) => return self.expect(vcpu, gpa, &value.to_le_bytes()).err(),
             Op::StorePage(gpa, value) => return self.store(vcpu, gpa, &page_of(value)).err(),
+            Op::StoreNoise(gpa, number) => return self.store(vcpu, gpa, &noise_of(number)).err(),
             Op::ExpectPage(gpa, value) => return self.expect(vcpu, gpa, &page_of(value)).err(),
             Op::Exits(exit, registers) => {
                 registers

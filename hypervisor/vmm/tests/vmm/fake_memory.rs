@@ -147,13 +147,25 @@ impl FrameMemory for FakeMemory {
         }
     }
     fn load_entry(&self, table: Hfn, index: usize) -> u64 {
-        self.word(table.base().get() + index as u64 * 8)
+        let (words, _) = self.frame(table).as_chunks::<8>();
+        u64::from_le_bytes(words[index])
     }
     fn store_entry(&mut self, table: Hfn, index: usize, value: u64) {
         self.spend(ENTRY_TICKS);
-        self.write(
-            Hpa::new(table.base().get() + index as u64 * 8),
-            &value.to_le_bytes(),
-        );
+        let (words, _) = self.frame_mut(table).as_chunks_mut::<8>();
+        words[index] = value.to_le_bytes();
     }
+}
+
+/// A page that nobody can pack: the steps of a linear congruential generator (Knuth, MMIX).
+pub fn noise_of(number: u64) -> [u8; FRAME_SIZE] {
+    let mut page = [0; FRAME_SIZE];
+    let mut state = number;
+    for bytes in page.as_chunks_mut::<4>().0 {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        *bytes = ((state >> 32) as u32).to_le_bytes();
+    }
+    page
 }

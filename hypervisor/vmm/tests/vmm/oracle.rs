@@ -1,6 +1,7 @@
 //! What a guest's memory must hold, from its program alone: compared byte by byte with what its tables map.
 
 use crate::fake::{Op, page_of};
+use crate::fake_memory::noise_of;
 use crate::scenario::Report;
 use pleat_bundle::config::{GuestConfig, Merge};
 use pleat_types::{FRAME_SIZE, FrameMemory, Hpa};
@@ -27,6 +28,9 @@ impl Oracle {
     pub fn step(&mut self, step: &Op) {
         match step {
             Op::Store(gpa, word) => self.store(*gpa, *word),
+            Op::StoreNoise(gpa, number) => {
+                self.pages.insert(gpa >> 12, Box::new(noise_of(*number)));
+            }
             Op::StorePage(gpa, word) => {
                 self.pages.insert(gpa >> 12, Box::new(page_of(*word)));
             }

@@ -139,6 +139,29 @@ fn no_failure_of_the_disk_delivers_a_wrong_byte() {
 }
 
 #[test]
+fn a_bit_that_flips_on_the_way_from_the_disk_harms_nobody_and_one_that_always_flips_is_not_delivered() {
+    // Some of these read.
+    for request in [8, 14, 20, 40] {
+        let report = runs_with(|disk| {
+            disk.troubles.insert(request, Trouble::Flips);
+        });
+        for name in ["a", "b"] {
+            assert_eq!(report.guest(name)["reason"], "finished", "{request}: {name}");
+        }
+        assert_eq!(swap(&report, "checksum_errors"), 0, "{request}");
+    }
+    let report = runs_with(|disk| {
+        disk.troubles
+            .extend((8..2_000).map(|request| (request, Trouble::Flips)));
+    });
+    for name in ["a", "b"] {
+        let reason = report.guest(name)["reason"].as_str().expect("a text");
+        assert!(reason.contains("a page of its own is lost"), "{name}: {reason}");
+    }
+    assert!(swap(&report, "checksum_errors") > 0);
+}
+
+#[test]
 fn with_a_disk_that_vanishes_only_those_end_that_need_what_was_on_it() {
     for request in [1, 3, 6, 20] {
         let report = runs_with(|disk| disk.vanishes_at = Some(request));

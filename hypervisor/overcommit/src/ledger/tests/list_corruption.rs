@@ -28,9 +28,9 @@ fn join(ledger: &mut Ledger<'_>, memory: &mut Memory, frame: Hfn, page: Owner) -
     let donor = ledger.allocate(page, Purpose::Demand)?;
     let share = ledger.add_share(frame)?;
     assert_eq!(share.frame(), frame);
-    if let Some(donor) =
-        ledger.note_sharers(memory, frame, &[page], donor, |_, page| page.gfn.get() % 2 == 0)?
-    {
+    if let Some(donor) = ledger.note_sharers(memory, frame, &[page], Some(donor), |_, page| {
+        page.gfn.get() % 2 == 0
+    })? {
         ledger.release(donor)?;
     }
     Ok(())
@@ -45,7 +45,7 @@ fn busy<'m>(records: &'m mut [FrameRecord], memory: &mut Memory) -> (Ledger<'m>,
         let hfn = frame.first();
         ledger.share(frame).unwrap();
         let donor = ledger.allocate(page(1), Purpose::Demand).unwrap();
-        let back = ledger.note_sharers(memory, hfn, &[page(0)], donor, |_, _| true);
+        let back = ledger.note_sharers(memory, hfn, &[page(0)], Some(donor), |_, _| true);
         if let Some(donor) = back.unwrap() {
             ledger.release(donor).unwrap();
         }

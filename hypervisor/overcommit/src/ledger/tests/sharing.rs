@@ -33,7 +33,7 @@ fn two_pages_share_a_frame_and_the_last_one_owns_it_again() {
     let share = ledger.add_share(frame).unwrap();
     assert_eq!(ledger.state(frame), FrameState::Shared { sharers: 2 });
     let donor = ledger
-        .note_sharers(&mut memory, frame, &[first, second], donor, |_, _| true)
+        .note_sharers(&mut memory, frame, &[first, second], Some(donor), |_, _| true)
         .unwrap();
     assert_eq!(donor, None, "the first list needs a frame");
     assert_eq!(sharers(&ledger, &memory, frame), [first, second].into());
@@ -104,10 +104,31 @@ impl<'m> Crowd<'m> {
         let is_live = |_: &mut _, page: Owner| self.live.contains(&page);
         let back = self
             .ledger
-            .note_sharers(&mut self.memory, self.frame, &[page], donor, is_live)
+            .note_sharers(&mut self.memory, self.frame, &[page], Some(donor), is_live)
             .unwrap();
         if let Some(donor) = back {
             self.ledger.release(donor).unwrap();
+        }
+    }
+
+    /// One more page, that leaves no frame; whether it could be noted.
+    fn join_without_a_frame(&mut self, page: Owner) -> Result<(), Error> {
+        let share = self.ledger.add_share(self.frame).unwrap();
+        let is_live = |_: &mut _, page: Owner| self.live.contains(&page);
+        let noted = self
+            .ledger
+            .note_sharers(&mut self.memory, self.frame, &[page], None, is_live);
+        match noted {
+            Ok(back) => {
+                assert_eq!(back, None);
+                self.live.insert(page);
+                Ok(())
+            }
+            Err(error) => {
+                let released = self.ledger.release_share(&mut self.memory, share);
+                assert_eq!(released, Ok(Released::Kept));
+                Err(error)
+            }
         }
     }
 
@@ -174,6 +195,26 @@ fn ten_thousand_sharers_join_and_leave_in_a_few_steps_each() {
 }
 
 #[test]
+fn a_page_that_leaves_no_frame_is_noted_where_there_is_room_and_else_nothing_changes() {
+    let mut records = records();
+    let mut crowd = Crowd::new(machine(&mut records));
+    let mut refused = 0;
+    for n in 1..3000 {
+        let page = owner(1, n);
+        let before = *crowd.ledger.counts();
+        if let Err(error) = crowd.join_without_a_frame(page) {
+            assert_eq!((error, *crowd.ledger.counts()), (Error::HostShort, before));
+            crowd.check();
+            crowd.join(page);
+            refused += 1;
+        }
+    }
+    crowd.check();
+    // It grows through the classes, and then by whole frames.
+    assert!((3..20).contains(&refused), "{refused}");
+}
+
+#[test]
 fn pages_that_come_and_go_do_not_make_a_list_long() {
     const STEPS: u64 = 5_000;
     // Two pages are in a small chunk, 3,000 in a chain of frames.
@@ -235,12 +276,12 @@ fn mistakes_with_shares_are_bugs_and_change_nothing() {
     assert_eq!(ledger.set_changes(frame, 1), Err(not(frame)), "shared");
     let mut note = |pages: &[Owner], donor| {
         let donor = OwnedFrame::claim(donor, PageSize::Small);
-        ledger.note_sharers(&mut memory, frame, pages, donor, |_, _| true)
+        ledger.note_sharers(&mut memory, frame, pages, Some(donor), |_, _| true)
     };
     let three = [owner(1, 1), owner(1, 2), owner(1, 3)];
-    assert_eq!(note(&three, other), Err(Bug::TooManyPages));
-    assert_eq!(note(&three[..1], table), Err(not(table)));
-    assert_eq!(note(&three[..1], frame), Err(not(frame)));
+    assert_eq!(note(&three, other), Err(Bug::TooManyPages.into()));
+    assert_eq!(note(&three[..1], table), Err(not(table).into()));
+    assert_eq!(note(&three[..1], frame), Err(not(frame).into()));
     let share = ledger.add_share(frame).unwrap();
     let owned = ledger.own_share(&mut memory, share, owner(1, 1));
     assert_eq!(owned, Err(not(frame)), "two have it");

@@ -50,7 +50,7 @@ impl World<'_> {
         let is_live = |_: &mut _, page: Owner| self.pages.get(&page) == Some(&frame);
         let back = self
             .ledger
-            .note_sharers(&mut self.memory, frame, pages, donor, is_live);
+            .note_sharers(&mut self.memory, frame, pages, Some(donor), is_live);
         if let Some(donor) = back.unwrap() {
             self.ledger.release(donor).unwrap();
         }

@@ -12,8 +12,8 @@
 //! of what went, so a write that was lost is found, too.
 //!
 //! A content that is staged is sure of a block. No more are taken in than there are blocks that are free or that a
-//! clean copy can give up; only blocks that turn out to be bad can make that untrue, and then the content waits where it
-//! is.
+//! clean copy can give up, and a clean copy is not used again if what is staged needs its block; only blocks that turn
+//! out to be bad can make that untrue, and then the content waits where it is.
 
 mod audit;
 pub(in crate::swap) mod blocks;
@@ -102,6 +102,7 @@ impl Disk {
                 time_outs: 0,
                 checksum_errors: 0,
                 lost: 0,
+                read_again: 0,
             },
         }
     }
@@ -154,8 +155,13 @@ impl Disk {
             .cipher
             .as_ref()
             .is_some_and(|cipher| cipher.used() < WRITES_MAX);
+        self.state == DiskState::Open && can_write && self.has_block_to_spare(clean)
+    }
+
+    /// Whether more blocks are left than what is staged needs.
+    fn has_block_to_spare(&self, clean: u64) -> bool {
         let left = u64::from(self.blocks.free_count()) + clean;
-        self.state == DiskState::Open && can_write && left > u64::from(self.staging.waiting())
+        left > u64::from(self.staging.waiting())
     }
 
     /// Whether one more content can be staged now, apart from that.
@@ -195,13 +201,13 @@ impl Disk {
         Ok(())
     }
 
-    /// Wants a content that is on the disk.
+    /// Wants a content that is on the disk. Of one that has gone nothing is to be waited for: whoever asks is told.
     pub(super) fn want(&mut self, slot: u32, place: DiskPlace) -> Coming {
+        if self.state == DiskState::Gone {
+            return Coming::Here;
+        }
         if self.reads.want(slot, place).is_none() {
             return Coming::Later;
-        }
-        if self.state == DiskState::Gone {
-            self.reads.give_up();
         }
         match self.reads.find(slot) {
             Some((_, State::Wanted | State::Flying)) => Coming::Soon,
@@ -227,19 +233,30 @@ impl Disk {
                 self.reads.note_had(index);
                 Arrival::Here
             }
-            Some((_, State::Failed)) => {
-                self.reads.forget(slot);
-                self.work.lost += 1;
-                Arrival::Lost
-            }
+            Some((_, State::Failed)) => self.give_up(slot),
+            // Nothing comes from there any more, wanted or not.
+            _ if self.state == DiskState::Gone => self.give_up(slot),
             _ => Arrival::NotYet,
         }
     }
 
-    /// What came from the disk for this slot is not its content.
-    pub(super) fn note_damaged(&mut self, slot: u32) {
-        self.work.checksum_errors += 1;
+    fn give_up(&mut self, slot: u32) -> Arrival {
         self.reads.forget(slot);
+        self.work.lost += 1;
+        Arrival::Lost
+    }
+
+    /// What came from the disk for this slot is not its content. A bit may have flipped on the way, so it is read once
+    /// more before that is said of what is there; whether it is.
+    pub(super) fn doubt(&mut self, slot: u32) -> bool {
+        let is_read_again = self.can_read() && self.reads.read_again(slot);
+        if is_read_again {
+            self.work.read_again += 1;
+        } else {
+            self.work.checksum_errors += 1;
+            self.reads.forget(slot);
+        }
+        is_read_again
     }
 
     /// Nobody has the content of a slot any more that was on the disk.
@@ -277,7 +294,7 @@ impl Disk {
         slot: u32,
         page: Owner,
     ) -> Result<(), Bug> {
-        slots.retire(memory, slot)?;
+        slots.retire(memory, slot, page)?;
         self.reads.forget(slot);
         if let Some(other) = self.clean.take(memory, page) {
             self.drop_clean(memory, slots, other)?;
@@ -288,7 +305,9 @@ impl Disk {
         }
     }
 
-    /// The slot that has what a page is to give up, if its copy on the disk is still there.
+    /// The slot that has what a page is to give up, if its copy on the disk is still there. The table says no more than
+    /// which slot may be meant: two pages can have one place there. What decides is the fingerprint, that of what the
+    /// page has now, bound to the page. So a page gets its own slot back or none, and with what it has now.
     pub(super) fn revive<M: FrameMemory>(
         &mut self,
         memory: &mut M,
@@ -301,11 +320,12 @@ impl Disk {
             return Ok(None);
         };
         let (_, known) = slots.clean(memory, slot)?;
-        if known != fingerprint || self.state == DiskState::Gone {
+        let is_same = known == fingerprint.bound_to(page);
+        if !is_same || self.state == DiskState::Gone || !self.has_block_to_spare(slots.counts().clean) {
             return Ok(None);
         }
         self.clean.take(memory, page);
-        slots.revive(memory, slot, key)?;
+        slots.revive(memory, slot, key, fingerprint)?;
         self.work.clean_hits += 1;
         Ok(Some(slot))
     }

@@ -47,6 +47,8 @@ pub(super) struct Read {
     pub(super) state: State,
     /// Attempts that failed.
     tries: u8,
+    /// What came first was not its content.
+    is_doubted: bool,
     /// How often others were refused for it.
     refused: u8,
     /// The lower, the longer it is here.
@@ -59,6 +61,7 @@ impl Read {
         place: DiskPlace { block: 0, write: 0 },
         state: State::Empty,
         tries: 0,
+        is_doubted: false,
         refused: 0,
         ticket: 0,
     };
@@ -164,21 +167,28 @@ impl Reads {
         self.land(index, State::Arrived);
     }
 
+    /// What has come for this slot is not its content: it is wanted once more, but for one that has been before.
+    pub(super) fn read_again(&mut self, slot: u32) -> bool {
+        let is_here =
+            |read: &&mut Read| matches!(read.state, State::Arrived | State::Had) && read.slot == slot;
+        let Some(read) = self
+            .reads
+            .iter_mut()
+            .find(is_here)
+            .filter(|read| !read.is_doubted)
+        else {
+            return false;
+        };
+        (read.state, read.tries, read.is_doubted) = (State::Wanted, 0, true);
+        true
+    }
+
     /// It could not be read: it is tried again, or not.
     pub(super) fn fail(&mut self, index: usize) {
         if let Some(read) = self.reads.get_mut(index) {
             read.tries = read.tries.saturating_add(1);
             let is_last = read.tries >= TRIES;
             self.land(index, if is_last { State::Failed } else { State::Wanted });
-        }
-    }
-
-    /// Nothing will be read any more: what is wanted has failed.
-    pub(super) fn give_up(&mut self) {
-        for read in &mut self.reads {
-            if matches!(read.state, State::Wanted | State::Flying) {
-                read.state = State::Failed;
-            }
         }
     }
 

@@ -50,7 +50,7 @@ impl Disk {
         self.hurried = self.staging.waiting();
     }
 
-    const fn can_read(&self) -> bool {
+    pub(super) const fn can_read(&self) -> bool {
         matches!(self.state, DiskState::Open | DiskState::ReadOnly)
     }
 

@@ -36,12 +36,7 @@ impl Disk {
                 self.reads.arrive(index);
                 self.work.reads += 1;
             }
-            (Flight::Read(index), Err(error)) => {
-                self.reads.fail(index);
-                if error == DiskError::Gone {
-                    self.reads.give_up();
-                }
-            }
+            (Flight::Read(index), Err(_)) => self.reads.fail(index),
             (Flight::None, _) => {}
         }
         self.judge(memory, result)

@@ -97,6 +97,8 @@ pub struct DiskWork {
     pub checksum_errors: u64,
     /// Contents that could not be read, as often as somebody was told.
     pub lost: u64,
+    /// Contents that were read once more because they were not what they had been.
+    pub read_again: u64,
 }
 
 /// The blocks.

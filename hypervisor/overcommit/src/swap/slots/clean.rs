@@ -4,13 +4,14 @@ use pleat_types::FrameMemory;
 
 use super::record::{Record, Slot};
 use super::{DiskPlace, Location, Slots};
-use crate::ledger::Key;
+use crate::ledger::{Key, Owner};
 use crate::swap::error::Bug;
 use crate::swap::fingerprint::Fingerprint;
 
 impl Slots {
-    /// The only page with a content that is on the disk has it in a frame now: the slot stays, and is nobody's.
-    pub fn retire<M: FrameMemory>(&mut self, memory: &mut M, number: u32) -> Result<(), Bug> {
+    /// The only page with a content that is on the disk has it in a frame now: the slot stays, and is nobody's. Its
+    /// fingerprint is bound to the page, for which alone it may come back.
+    pub fn retire<M: FrameMemory>(&mut self, memory: &mut M, number: u32, page: Owner) -> Result<(), Bug> {
         let (spot, slot) = self.used(memory, number)?;
         let (Location::Disk(place), 1) = (slot.location, slot.references) else {
             return Err(Bug::BadReferences(slot.references));
@@ -21,6 +22,7 @@ impl Slots {
             Record::Used(Slot {
                 location,
                 references,
+                fingerprint: slot.fingerprint.bound_to(page),
                 ..slot
             }),
         );
@@ -30,7 +32,7 @@ impl Slots {
         Ok(())
     }
 
-    /// What a slot that is nobody's must have when it comes back.
+    /// What a slot that is nobody's must have when it comes back, bound to the page that it was of.
     pub fn clean<M: FrameMemory>(&self, memory: &M, number: u32) -> Result<(DiskPlace, Fingerprint), Bug> {
         match self.any(memory, number)?.1 {
             Slot {
@@ -42,8 +44,14 @@ impl Slots {
         }
     }
 
-    /// A page has this content again.
-    pub fn revive<M: FrameMemory>(&mut self, memory: &mut M, number: u32, key: Key) -> Result<(), Bug> {
+    /// The page that it was of has this content again.
+    pub fn revive<M: FrameMemory>(
+        &mut self,
+        memory: &mut M,
+        number: u32,
+        key: Key,
+        fingerprint: Fingerprint,
+    ) -> Result<(), Bug> {
         let (place, _) = self.clean(memory, number)?;
         let (spot, slot) = self.any(memory, number)?;
         let (location, references) = (Location::Disk(place), 1);
@@ -53,6 +61,7 @@ impl Slots {
                 location,
                 references,
                 key,
+                fingerprint,
                 ..slot
             }),
         );

@@ -46,6 +46,12 @@ impl Store {
         self.disk.work()
     }
 
+    /// Whether the disk has room for one more content, beside those that are on their way to it.
+    #[must_use]
+    pub fn has_room_on_disk(&self) -> bool {
+        self.disk.has_block(self.slots.counts().clean)
+    }
+
     /// The disk's blocks.
     #[must_use]
     pub fn blocks(&self) -> BlockCounts {

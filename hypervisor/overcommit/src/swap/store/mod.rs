@@ -26,6 +26,9 @@ use super::slots::{DiskPlace, Location, Released, Slot, SlotCounts, Slots};
 pub const PURSE: usize = 8;
 /// What one content can take.
 const MOST_FOR_ONE: usize = 3;
+/// So many are never lent: when one content has taken what it can, and its page's frame has come, there is enough for
+/// the next.
+const NOT_LENT: usize = 2 * MOST_FOR_ONE - 1;
 
 /// Why a content was not kept. Nothing has changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -177,6 +180,12 @@ impl Store {
         self.purse.try_push(frame).map_err(|full| full.element())
     }
 
+    /// Gives a frame of the purse away, for a table that has to be there before pages can leave: each of them gives one
+    /// back. There is none when those that are left might be too few for that.
+    pub fn lend(&mut self) -> Option<Hfn> {
+        (self.purse.len() > NOT_LENT).then(|| self.purse.pop())?
+    }
+
     /// One more page has this content.
     pub fn add_reference<M: FrameMemory>(
         &mut self,
@@ -236,8 +245,10 @@ impl Store {
             self.work.had += 1;
             return Ok(&self.page);
         }
-        if matches!(slot.location, Location::Disk(_)) {
-            self.disk.note_damaged(number.get());
+        if let Location::Disk(place) = slot.location
+            && self.disk.doubt(number.get())
+        {
+            return Err(NotHad::OnDisk(place.block));
         }
         self.work.damaged += 1;
         Err(NotHad::Damaged)

@@ -3,12 +3,12 @@
 use std::vec::Vec;
 
 use super::memory::Memory;
-use crate::ledger::Key;
+use crate::ledger::{Key, Owner};
 use crate::swap::{
     Bug, DiskPlace, Error, Fingerprint, Location, MAX_REFERENCES, Place, Released, Slot, SlotCounts, Slots,
     StagedPlace,
 };
-use pleat_types::Hfn;
+use pleat_types::{Gfn, GuestId, Hfn};
 
 pub fn disk(block: u32, write: u32) -> Location {
     Location::Disk(DiskPlace { block, write })
@@ -222,32 +222,37 @@ fn a_slot_that_is_nobodys_waits_for_its_page() {
     let mut slots = table(&mut memory, 2);
     let number = slots.allocate(&mut memory, slot(disk(1, 2), 1)).unwrap();
     let place = DiskPlace { block: 1, write: 2 };
-    slots.retire(&mut memory, number).unwrap();
+    let fingerprint = slot(disk(1, 2), 1).fingerprint;
+    let page = Owner {
+        guest: GuestId(3),
+        gfn: Gfn::new(4),
+    };
+    slots.retire(&mut memory, number, page).unwrap();
     slots.audit(&memory).unwrap();
     assert_eq!(
         slots.clean(&memory, number),
-        Ok((place, slot(disk(1, 2), 1).fingerprint))
+        Ok((place, fingerprint.bound_to(page)))
     );
     assert_eq!((slots.counts().clean, slots.counts().references), (1, 0));
     let bug = Bug::NoSlot(number);
     assert_eq!(slots.get(&memory, number), Err(bug), "no page may name it");
     assert_eq!(slots.add_reference(&mut memory, number), Err(Error::Bug(bug)));
     assert_eq!(slots.release_reference(&mut memory, number), Err(bug));
-    assert_eq!(slots.retire(&mut memory, number), Err(bug));
-    slots.revive(&mut memory, number, Key(7)).unwrap();
+    assert_eq!(slots.retire(&mut memory, number, page), Err(bug));
+    slots.revive(&mut memory, number, Key(7), fingerprint).unwrap();
     let revived = Slot {
         key: Key(7),
         ..slot(disk(1, 2), 1)
     };
     assert_eq!(slots.get(&memory, number), Ok(revived));
     assert_eq!(slots.discard(&mut memory, number), Err(bug), "a page has it");
-    slots.retire(&mut memory, number).unwrap();
+    slots.retire(&mut memory, number, page).unwrap();
     assert_eq!(slots.discard(&mut memory, number), Ok(1));
     slots.audit(&memory).unwrap();
     assert_eq!(*slots.counts(), SlotCounts::default());
     let word = slots.allocate(&mut memory, slot(Location::Filled(1), 2));
     assert!(
-        slots.retire(&mut memory, word.unwrap()).is_err(),
+        slots.retire(&mut memory, word.unwrap(), page).is_err(),
         "only one on the disk"
     );
 }

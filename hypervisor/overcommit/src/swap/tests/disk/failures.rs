@@ -148,6 +148,44 @@ fn when_the_disk_has_gone_what_is_staged_is_left() {
 }
 
 #[test]
+fn what_is_waited_for_is_given_up_when_a_write_finds_the_disk_gone() {
+    let (mut world, kept) = begun(40);
+    world.finish(Fate::Done);
+    world.store.hurry();
+    // A write is under way when all buffers are wanted.
+    world.issue().unwrap();
+    for reference in &kept[..8] {
+        assert_eq!(world.want(reference.slot()), Coming::Soon);
+    }
+    assert_eq!(world.want(kept[8].slot()), Coming::Later);
+    world.finish(Fate::Failed(DiskError::Gone));
+    assert!(world.store.is_disk_idle() && world.issue().is_none());
+    // Who asks at once is told, and who finds no buffer, too.
+    for n in [0, 8, 9] {
+        assert_eq!(world.content(kept[n].slot()), Err(NotHad::Lost), "{n}");
+        assert_eq!(world.want(kept[n].slot()), Coming::Here, "{n}");
+        assert_eq!(world.content(kept[n].slot()), Err(NotHad::Lost), "{n}");
+    }
+    for reference in kept {
+        world.release(reference);
+    }
+    world.audit();
+}
+
+#[test]
+fn what_has_come_outlives_the_disk() {
+    let (mut world, kept) = begun(2);
+    world.settle();
+    assert!(world.fetch(kept[0].slot()).unwrap() == noise(0));
+    assert_eq!(world.want(kept[1].slot()), Coming::Soon);
+    world.issue().unwrap();
+    world.finish(Fate::Failed(DiskError::Gone));
+    assert!(world.content(kept[0].slot()).unwrap() == noise(0));
+    assert_eq!(world.content(kept[1].slot()), Err(NotHad::Lost));
+    world.audit();
+}
+
+#[test]
 fn a_read_is_tried_again_but_not_for_ever() {
     let (mut world, kept) = begun(2);
     world.settle();
@@ -174,15 +212,45 @@ fn a_read_is_tried_again_but_not_for_ever() {
     world.audit();
 }
 
+/// One content on the disk, of which so many reads in a row flip this bit.
+fn flipped(bit: usize, reads: u32) -> (World, SlotReference) {
+    let (mut world, mut kept) = begun(1);
+    world.settle();
+    let slot = kept[0].slot();
+    for _ in 0..reads {
+        assert_eq!(world.want(slot), Coming::Soon);
+        world.issue().unwrap();
+        world.finish(Fate::Flipped(bit));
+        assert_eq!(world.want(slot), Coming::Here);
+        if reads > 1 && world.store.disk_work().reads == 1 {
+            assert_eq!(world.content(slot), Err(NotHad::OnDisk(0)));
+        }
+    }
+    (world, kept.remove(0))
+}
+
+#[test]
+fn a_bit_that_flips_on_its_way_is_read_again() {
+    for bit in [0, 77, 4096 * 8 - 1] {
+        let (mut world, kept) = flipped(bit, 1);
+        assert_eq!(world.content(kept.slot()), Err(NotHad::OnDisk(0)));
+        world.audit();
+        assert!(world.fetch(kept.slot()).unwrap() == noise(0));
+        let work = *world.store.disk_work();
+        assert_eq!((work.reads, work.read_again, work.checksum_errors), (2, 1, 0));
+        assert_eq!(world.store.work().damaged, 0);
+        // It is there: whoever asks again gets it.
+        assert!(world.content(kept.slot()).unwrap() == noise(0));
+        world.release(kept);
+        world.audit();
+    }
+}
+
 #[test]
 fn a_flipped_bit_is_never_delivered() {
     for bit in [0, 77, 4096 * 8 - 1] {
-        let (mut world, kept) = begun(1);
-        world.settle();
-        assert_eq!(world.want(kept[0].slot()), Coming::Soon);
-        world.issue().unwrap();
-        world.finish(Fate::Flipped(bit));
-        assert_eq!(world.content(kept[0].slot()), Err(NotHad::Damaged));
+        let (mut world, kept) = flipped(bit, 2);
+        assert_eq!(world.content(kept.slot()), Err(NotHad::Damaged));
         assert_eq!(
             (
                 world.store.disk_work().checksum_errors,

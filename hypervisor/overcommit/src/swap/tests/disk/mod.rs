@@ -2,6 +2,7 @@
 
 mod blocks;
 mod cases;
+mod clean;
 mod corruption;
 mod failures;
 mod model;

@@ -177,11 +177,17 @@ impl World {
 
     /// Reads it from wherever it is.
     pub fn fetch(&mut self, slot: SwapSlot) -> Result<Page, NotHad> {
-        while self.want(slot) != Coming::Here {
-            self.issue();
-            self.finish(Fate::Done);
+        loop {
+            while self.want(slot) != Coming::Here {
+                self.issue();
+                self.finish(Fate::Done);
+            }
+            match self.content(slot) {
+                // It is read a second time.
+                Err(NotHad::OnDisk(_)) => {}
+                had => return had,
+            }
         }
-        self.content(slot)
     }
 
     pub fn audit(&self) {
