@@ -96,14 +96,20 @@ impl Ledger<'_> {
     #[inline]
     #[must_use]
     pub fn company(&self, frame: Hfn) -> Company {
-        let Ok(index) = self.index(frame) else {
+        let Some(record) = usize::try_from(frame.get())
+            .ok()
+            .and_then(|at| self.records.get(at))
+        else {
             return Company::None;
         };
-        let record = &self.records[at(index)];
         match record.sharers() {
             _ if !record.is(State::Shared) => Company::None,
             0 | 1 => Company::Alone,
-            _ => Company::Several(Several { index }),
+            // There are no more records than 32 bits count.
+            #[allow(clippy::cast_possible_truncation)]
+            _ => Company::Several(Several {
+                index: frame.get() as u32,
+            }),
         }
     }
 
