@@ -24,6 +24,9 @@ pub struct Packages {
 /// What apt takes for the list of installed packages where nothing counts as installed.
 const STATUS_OF_NOTHING: &str = "status-of-nothing";
 
+/// A directory for package files that never has any.
+const NO_ARCHIVES: &str = "cache/none";
+
 /// One package file to download.
 #[derive(Debug, PartialEq, Eq)]
 struct Wanted {
@@ -34,7 +37,8 @@ struct Wanted {
 impl Packages {
     /// With `ignores_installed`, everything but the C runtime counts as missing.
     pub fn new(directory: PathBuf, ignores_installed: bool) -> Result<Self> {
-        for part in ["lists/partial", "cache/archives/partial"] {
+        let archives = format!("{NO_ARCHIVES}/partial");
+        for part in ["lists/partial", "cache/archives/partial", &archives] {
             fs::create_dir_all(directory.join(part))
                 .with_context(|| format!("cannot make directories below {}", directory.display()))?;
         }
@@ -161,8 +165,14 @@ impl Packages {
                 .args(packages);
             command
         };
-        // With `--reinstall` the packages themselves are fetched even where the system has them.
-        let listed = parse_uris(&process::text(&mut install(&["--reinstall", "--print-uris"]))?);
+        // With `--reinstall` the packages themselves are fetched even where the system has them. What was fetched before
+        // for others is not listed, unless apt looks for it where nothing is.
+        let nowhere = format!(
+            "Dir::Cache::archives={}",
+            self.directory.join(NO_ARCHIVES).display()
+        );
+        let mut list = install(&["--reinstall", "--print-uris", "-o", &nowhere]);
+        let listed = parse_uris(&process::text(&mut list)?);
         let wanted: Vec<Wanted> = listed
             .into_iter()
             .filter(|wanted| !(self.leaves_runtime && is_runtime(&wanted.file)))
