@@ -13,7 +13,7 @@ use pleat_bundle::write::BundleWriter;
 use super::drivers::Driver;
 use super::linux::{self, KERNEL_PACKAGE};
 use super::record::{Images, run_config};
-use super::{BootOptions, bzimage, cargo, debian, symbols, vmlinux};
+use super::{BootOptions, bzimage, cargo, debian, programs, symbols, vmlinux};
 use crate::context::Context as Session;
 use crate::guests::{DiskImage, DiskSpec, GuestSpec, Initramfs, Kernel, Scenario};
 use crate::{files, progress};
@@ -133,7 +133,7 @@ impl Sections<'_> {
         let key = DiskSpec {
             image: disk.image.clone(),
             bytes: match &disk.image {
-                DiskImage::Debian => disk.bytes,
+                DiskImage::Debian(_) | DiskImage::Programs(_) => disk.bytes,
                 DiskImage::File(_) => 0,
             },
             written_bytes: None,
@@ -142,7 +142,10 @@ impl Sections<'_> {
             return Ok(*index);
         }
         let (name, content) = match &disk.image {
-            DiskImage::Debian => ("debian", debian::disk(self.session, disk.bytes)?),
+            DiskImage::Debian(packages) => ("debian", debian::disk(self.session, packages, disk.bytes)?),
+            DiskImage::Programs(packages) => {
+                ("programs", programs::disk(self.session, packages, disk.bytes)?)
+            }
             DiskImage::File(path) => ("disk", read("the disk", path)?),
         };
         let index = self.writer.add(SectionKind::Disk, name, content)?;
@@ -201,16 +204,20 @@ pub fn linux(session: &Session, scenario: &Scenario) -> Result<()> {
     kernel(session, &Kernel::DebianCloud)?;
     let drivers = linux::all_drivers(&scenario.guests);
     linux::workload_ramdisk(session, &drivers)?;
-    for disk in scenario
-        .guests
-        .iter()
-        .filter_map(|guest| guest.devices.disk.as_ref())
-    {
-        if disk.image == DiskImage::Debian {
-            debian::disk(session, disk.bytes)?;
+    for guest in &scenario.guests {
+        if let Some(disk) = &guest.devices.disk {
+            fetch_disk(session, disk).with_context(|| format!("guest `{}`", guest.name))?;
         }
     }
     Ok(())
+}
+
+fn fetch_disk(session: &Session, disk: &DiskSpec) -> Result<()> {
+    match &disk.image {
+        DiskImage::Debian(packages) => debian::disk(session, packages, disk.bytes).map(drop),
+        DiskImage::Programs(packages) => programs::disk(session, packages, disk.bytes).map(drop),
+        DiskImage::File(_) => Ok(()),
+    }
 }
 
 #[cfg(test)]

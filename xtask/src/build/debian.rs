@@ -1,261 +1,54 @@
-//! A small Debian for guests to start from: made by debootstrap without root, packed as an ext4 image.
-//!
-//! Owners and modes have to be right without anybody being root: a user namespace makes us root of our own
-//! files, and fakeroot keeps book of the owners that such a root cannot give. Where there are no user
-//! namespaces, root itself does the same. Two steps, each kept: the tree as an archive, and for each size of a disk
-//! an image of it.
+//! A small Debian for guests to start from: made by debootstrap without root.
 //!
 //! The system is minbase with sysvinit, and starts nothing but a login: see `root.sh` beside this file.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail};
-use sha2::{Digest, Sha256};
+use anyhow::{Context, Result};
 
+use super::maker::{Maker, Tree};
 use crate::context::Context as Session;
-use crate::tools::Unpacked;
-use crate::{files, process, progress};
 
 /// Makes the tree.
 const ROOT_SCRIPT: &str = include_str!("debian/root.sh");
-/// Makes an image of the tree.
-const IMAGE_SCRIPT: &str = include_str!("debian/image.sh");
 /// The release of Debian.
 const SUITE: &str = "bookworm";
-/// What it has beyond the packages that every Debian has.
-const PACKAGES: &str = "sysvinit-core";
-/// What it takes to make it.
-const MAKERS: [&str; 5] = [
-    "debootstrap",
-    "debian-archive-keyring",
-    "fakeroot",
-    "libfakeroot",
-    "e2fsprogs",
-];
+/// What it has beyond the packages that every Debian has, and those that a guest asks for.
+const INIT_PACKAGE: &str = "sysvinit-core";
+/// Files that a guest can add.
+const SPARE_FILES: u32 = 8192;
 /// Where it comes from if this system's package sources name no mirror of Debian.
 const MIRROR: &str = "http://deb.debian.org/debian";
-/// Images are read page by page.
-const PAGE: usize = 4096;
 
-/// The image of a disk of this size, without the zeros at its end.
-pub fn disk(session: &Session, bytes: u64) -> Result<Vec<u8>> {
-    let name = format!("debian-{SUITE}-{}", recipe());
-    let archive = session.paths.images().join(format!("{name}.tar"));
-    let image = session.paths.images().join(format!("{name}-{bytes}.img"));
-    files::cached(&image, || {
-        let maker = Maker::new(session)?;
-        if !archive.is_file() {
-            maker.make_root(session, &archive)?;
-        }
-        maker.make_image(&archive, bytes)
-    })
-    .with_context(|| format!("making a Debian disk of {} MiB", bytes >> 20))
+/// The image of a disk of this size with these packages installed.
+pub fn disk(session: &Session, packages: &[String], bytes: u64) -> Result<Vec<u8>> {
+    let included = std::iter::once(INIT_PACKAGE).chain(packages.iter().map(String::as_str));
+    let included = included.collect::<Vec<_>>().join(",");
+    let tree = Tree {
+        name: "debian",
+        recipe: &[ROOT_SCRIPT, SUITE, &included],
+        spare_files: SPARE_FILES,
+    };
+    tree.image(session, bytes, |maker| make_root(session, maker, &included))
+        .with_context(|| format!("making a Debian disk of {} MiB", bytes >> 20))
 }
 
-/// A name for everything that an image is made from, apart from the packages' versions.
-fn recipe() -> String {
-    let parts = [ROOT_SCRIPT, IMAGE_SCRIPT, SUITE, PACKAGES].concat();
-    let digest = Sha256::digest(parts.as_bytes());
-    digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Who the scripts run as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Who {
-    /// Root of a user namespace, with fakeroot.
-    Namespace,
-    /// The system's root.
-    Root,
-}
-
-/// Runs the scripts in a directory of its own, which goes with it.
-struct Maker {
-    who: Who,
-    tools: Unpacked,
-    work: PathBuf,
-}
-
-impl Drop for Maker {
-    fn drop(&mut self) {
-        // Nothing depends on it: a directory that stays is in nobody's way but takes room.
-        if let Err(error) = fs::remove_dir_all(&self.work) {
-            eprintln!("xtask: {} stays: {error}", self.work.display());
-        }
-    }
-}
-
-/// What makes us root of our own files, with processes and mounts that end with the script.
-const UNSHARE: [&str; 7] = [
-    "unshare",
-    "--user",
-    "--map-root-user",
-    "--mount",
-    "--ipc",
-    "--pid",
-    "--fork",
-];
-
-impl Maker {
-    fn new(session: &Session) -> Result<Self> {
-        let has_namespaces = process::run(Command::new(UNSHARE[0]).args(&UNSHARE[1..]).arg("true")).is_ok();
-        let is_root = || Ok::<_, anyhow::Error>(process::text(Command::new("id").arg("-u"))?.trim() == "0");
-        let who = if has_namespaces {
-            Who::Namespace
-        } else if is_root()? {
-            Who::Root
-        } else {
-            bail!(
-                "this system gives ordinary users no user namespaces (`unshare --user --map-root-user true` fails). \
-                 Allow them (sysctl kernel.apparmor_restrict_unprivileged_userns=0, or \
-                 user.max_user_namespaces=1000), or run this once as root"
-            )
-        };
-        let tools = session.tools.unpacked("debootstrap", &MAKERS)?;
-        let work = session
-            .paths
-            .images()
-            .join(format!("debian-work-{}", std::process::id()));
-        fs::create_dir_all(&work).with_context(|| format!("cannot make {}", work.display()))?;
-        Ok(Self { who, tools, work })
-    }
-
-    fn make_root(&self, session: &Session, archive: &Path) -> Result<()> {
-        let debs = session.paths.tools().join("debs");
-        fs::create_dir_all(&debs).with_context(|| format!("cannot make {}", debs.display()))?;
-        let file = |name: &str| self.tools.file(name).into_os_string();
-        let library = match self.who {
-            Who::Namespace => file(FAKEROOT_LIBRARY),
-            Who::Root => "".into(),
-        };
-        let mirror = session.tools.debian_mirror()?;
-        let variables = [
-            ("FAKEROOT_LIBRARY", library),
-            ("DEBOOTSTRAP", file("/usr/sbin/debootstrap")),
-            ("DEBOOTSTRAP_DIR", file("/usr/share/debootstrap")),
-            ("KEYRING", file("/usr/share/keyrings/debian-archive-keyring.gpg")),
-            ("CACHE", debs.into_os_string()),
-            ("PACKAGES", PACKAGES.into()),
-            ("SUITE", SUITE.into()),
-            ("MIRROR", mirror.unwrap_or_else(|| MIRROR.to_owned()).into()),
-        ];
-        self.run("making a Debian root", ROOT_SCRIPT, &variables)?;
-        let made = self.work.join("root.tar");
-        fs::rename(&made, archive).with_context(|| format!("cannot rename to {}", archive.display()))?;
-        let tree = self.work.join("root");
-        fs::remove_dir_all(&tree).with_context(|| format!("cannot remove {}", tree.display()))
-    }
-
-    fn make_image(&self, archive: &Path, bytes: u64) -> Result<Vec<u8>> {
-        let variables = [
-            ("TAR", archive.as_os_str().to_owned()),
-            ("BYTES", bytes.to_string().into()),
-        ];
-        self.run("packing the Debian root", IMAGE_SCRIPT, &variables)?;
-        let image = self.work.join("image");
-        used_part(&image).with_context(|| format!("cannot read {}", image.display()))
-    }
-
-    /// Runs a script, and shows the last line it said as it goes on.
-    fn run(&self, title: &str, script: &str, variables: &[(&str, std::ffi::OsString)]) -> Result<()> {
-        let file = self.work.join("script.sh");
-        fs::write(&file, script).with_context(|| format!("cannot write {}", file.display()))?;
-        let log = self.work.with_extension("log");
-        let said = fs::File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
-        let mut command = self.command(&file);
-        command
-            .env("WORK", &self.work)
-            .envs(variables.iter().map(|(name, value)| (name, value)));
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(said.try_clone()?);
-        let bar = progress::spinner(title);
-        let mut child = command.spawn().with_context(|| format!("cannot start {title}"))?;
-        let mut said = said;
-        for line in BufReader::new(child.stdout.take().context("no output")?).lines() {
-            let line = line.context("cannot read what debootstrap says")?;
-            bar.set_message(format!("{title}: {}", line.trim_start_matches("I: ")));
-            std::io::Write::write_all(&mut said, format!("{line}\n").as_bytes())?;
-        }
-        let status = child.wait().with_context(|| format!("cannot wait for {title}"))?;
-        bar.finish_and_clear();
-        if !status.success() {
-            let text = fs::read_to_string(&log).unwrap_or_default();
-            bail!("{title} failed ({status}):\n{}", process::tail(&text, 20));
-        }
-        fs::remove_file(&log).with_context(|| format!("cannot remove {}", log.display()))
-    }
-
-    /// A command that runs a script as root or what looks like it.
-    fn command(&self, script: &Path) -> Command {
-        let mut command = match self.who {
-            Who::Root => Command::new("sh"),
-            Who::Namespace => {
-                let mut command = Command::new(UNSHARE[0]);
-                command.args(&UNSHARE[1..]);
-                command
-                    .arg("sh")
-                    .arg(self.tools.file("/usr/bin/fakeroot-sysv"))
-                    .arg("-l")
-                    .arg(self.tools.file(FAKEROOT_LIBRARY))
-                    .arg("-f")
-                    .arg(self.tools.file("/usr/bin/faked-sysv"))
-                    .arg("sh");
-                // The namespace has one user only: asking the kernel for another owner fails in a way that
-                // fakeroot does not expect.
-                command.env("FAKEROOTDONTTRYCHOWN", "1");
-                command
-            }
-        };
-        command.arg(script);
-        self.tools.prepare(&mut command);
-        command
-    }
-}
-
-const FAKEROOT_LIBRARY: &str = "/usr/lib/x86_64-linux-gnu/libfakeroot/libfakeroot-sysv.so";
-
-/// An image up to its last page that is not zero. Most of it is a hole, which is never held in memory.
-fn used_part(image: &Path) -> std::io::Result<Vec<u8>> {
-    const ZEROS: [u8; PAGE] = [0; PAGE];
-    let mut file = fs::File::open(image)?;
-    let (mut used, mut page) = (Vec::new(), [0; PAGE]);
-    let mut zeros = 0;
-    for _ in 0..file.metadata()?.len() / PAGE as u64 {
-        file.read_exact(&mut page)?;
-        if page == ZEROS {
-            zeros += PAGE;
-            continue;
-        }
-        used.resize(used.len() + std::mem::take(&mut zeros), 0);
-        used.extend_from_slice(&page);
-    }
-    Ok(used)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{PAGE, used_part};
-
-    #[test]
-    fn an_image_ends_with_its_last_page_that_is_not_zero() {
-        let file = std::env::temp_dir().join(format!("xtask-image-{}", std::process::id()));
-        let used = |last: Option<usize>| {
-            let mut image = vec![0; 4 * PAGE];
-            last.into_iter().for_each(|last| image[last] = 1);
-            std::fs::write(&file, &image).unwrap();
-            let used = used_part(&file).unwrap();
-            assert!(image.starts_with(&used));
-            used.len()
-        };
-        assert_eq!(
-            [0, PAGE - 1, PAGE, 4 * PAGE - 1].map(|last| used(Some(last))),
-            [PAGE, PAGE, 2 * PAGE, 4 * PAGE]
-        );
-        assert_eq!(used(None), 0);
-        std::fs::remove_file(&file).unwrap();
-    }
+fn make_root(session: &Session, maker: &Maker, included: &str) -> Result<()> {
+    let debs = session.paths.tools().join("debs");
+    fs::create_dir_all(&debs).with_context(|| format!("cannot make {}", debs.display()))?;
+    let mirror = session.tools.debian_mirror()?;
+    let variables = [
+        ("FAKEROOT_LIBRARY", maker.fakeroot_library()),
+        ("DEBOOTSTRAP", maker.file("/usr/sbin/debootstrap")),
+        ("DEBOOTSTRAP_DIR", maker.file("/usr/share/debootstrap")),
+        (
+            "KEYRING",
+            maker.file("/usr/share/keyrings/debian-archive-keyring.gpg"),
+        ),
+        ("CACHE", debs.into_os_string()),
+        ("PACKAGES", included.into()),
+        ("SUITE", SUITE.into()),
+        ("MIRROR", mirror.unwrap_or_else(|| MIRROR.to_owned()).into()),
+    ];
+    maker.run("making a Debian root", ROOT_SCRIPT, &variables)
 }

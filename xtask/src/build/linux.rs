@@ -65,6 +65,12 @@ fn drivers(guest: &GuestSpec) -> Vec<Driver> {
     }
 }
 
+/// Its disk has programs for whoever started from the RAM disk.
+fn has_programs(guest: &GuestSpec) -> bool {
+    let disk = guest.devices.disk.as_ref();
+    disk.is_some_and(|disk| !disk.image.is_system())
+}
+
 /// The drivers in the RAM disks of these guests. Guests that boot alike share one, and its pages.
 pub fn all_drivers<'a>(guests: impl IntoIterator<Item = &'a GuestSpec>) -> Vec<Driver> {
     let mut all: Vec<Driver> = guests.into_iter().flat_map(drivers).collect();
@@ -90,6 +96,9 @@ pub fn command_line(guest: &GuestSpec) -> Result<String> {
     }
     if !words.is_empty() {
         add(format!("pleat.modules={}", words.join(",")));
+    }
+    if drivers.contains(&Driver::Disk) && has_programs(guest) {
+        add("pleat.programs=yes".to_owned());
     }
     if !words.is_empty() && guest.devices.typed_at == TypedAt::Virtio {
         add("pleat.shell=hvc0".to_owned());
@@ -189,6 +198,13 @@ mod tests {
             added(&guest),
             "memhp_default_state=online_movable pleat.modules=balloon,mem,console,random pleat.shell=hvc0"
         );
+        guest.devices.disk = Some(DiskSpec {
+            image: DiskImage::Programs(vec!["tcc".to_owned()]),
+            bytes: 1 << 30,
+            written_bytes: None,
+        });
+        assert!(added(&guest).contains("=disk,balloon,mem,console,random pleat.programs=yes pleat."));
+        guest.devices.disk = None;
         guest.devices.balloon = None;
         guest.devices.max_memory_bytes = 0;
         (guest.devices.has_console, guest.devices.has_random) = (false, false);
@@ -199,7 +215,7 @@ mod tests {
     fn only_our_own_ram_disks_load_drivers() {
         let mut guest = linux();
         guest.devices.disk = Some(DiskSpec {
-            image: DiskImage::Debian,
+            image: DiskImage::Debian(Vec::new()),
             bytes: 1 << 30,
             written_bytes: None,
         });

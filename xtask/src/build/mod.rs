@@ -9,6 +9,8 @@ mod drivers;
 pub mod elf;
 mod initramfs;
 mod linux;
+mod maker;
+mod programs;
 mod record;
 mod symbols;
 mod vmlinux;

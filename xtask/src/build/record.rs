@@ -138,7 +138,7 @@ mod tests {
             pace: None,
         });
         scenario.guests[2].devices.disk = Some(guests::DiskSpec {
-            image: guests::DiskImage::Debian,
+            image: guests::DiskImage::Debian(Vec::new()),
             bytes: 1 << 20,
             written_bytes: Some(4096),
         });

@@ -30,15 +30,24 @@ mount -t sysfs none /sys
 mount -t tmpfs none /tmp
 . /lib/drivers
 # On the kernel's command line: pleat.work=no leaves the work out, pleat.then=poweroff or reboot ends,
-# pleat.shell=hvc0 puts the shell there.
-work=yes then=shell shell=ttyS0
+# pleat.shell=hvc0 puts the shell there, pleat.programs=yes says that the disk has programs.
+work=yes then=shell shell=ttyS0 programs=no
 for word in $(cat /proc/cmdline); do
     case $word in
         pleat.work=*) work=${word#*=} ;;
         pleat.then=*) then=${word#*=} ;;
         pleat.shell=*) shell=${word#*=} ;;
+        pleat.programs=*) programs=${word#*=} ;;
     esac
 done
+# Programs look for their parts below /usr, and for the C library in two places more.
+if [ "$programs" = yes ]; then
+    mkdir /disk
+    mount -t ext4 -o ro /dev/vda /disk || echo "pleat-event: disk-failed"
+    ln -s /disk/usr /usr
+    ln -s /disk/usr/lib64 /lib64
+    ln -s /disk/usr/lib/x86_64-linux-gnu /lib/
+fi
 if [ "$work" = yes ]; then
     if workload; then
         echo "pleat-event: work-ok"

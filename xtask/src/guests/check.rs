@@ -211,8 +211,8 @@ fn check_domains(guests: &[Spanned<raw::Guest>]) -> Checked<()> {
 /// What is usual depends on the kernel, and on whether there is a disk to start from.
 fn usual_images(kernel: &Kernel, devices: &DeviceSpec) -> (Initramfs, &'static str) {
     match (kernel.is_debian(), &devices.disk) {
-        (true, Some(_)) => (Initramfs::Disk, LINUX_COMMAND_LINE),
-        (true, None) => (Initramfs::Workload, LINUX_COMMAND_LINE),
+        (true, Some(disk)) if disk.image.is_system() => (Initramfs::Disk, LINUX_COMMAND_LINE),
+        (true, _) => (Initramfs::Workload, LINUX_COMMAND_LINE),
         (false, _) => (Initramfs::None, ""),
     }
 }
@@ -235,8 +235,8 @@ fn guest(raw: &raw::Guest, places: &Places<'_>) -> Checked<GuestSpec> {
     let memory_bytes = at(&raw.memory, |text| guest_memory(text))?;
     let devices = devices(raw, memory_bytes, places)?;
     let (usual_initramfs, usual_line) = usual_images(&kernel, &devices);
-    let has_disk = devices.disk.is_some();
-    let initramfs = optional(&raw.initramfs, |text| places.initramfs(text, has_disk))?;
+    let has_system = devices.disk.as_ref().is_some_and(|disk| disk.image.is_system());
+    let initramfs = optional(&raw.initramfs, |text| places.initramfs(text, has_system))?;
     let weight = raw
         .weight
         .as_ref()

@@ -6,6 +6,7 @@ use pleat_bundle::config::{BalloonConfig, TypedAt};
 use toml::Spanned;
 
 use super::check::{Checked, at, optional};
+use super::check_packages::with_packages;
 use super::names::choose;
 use super::places::Places;
 use super::{DeviceSpec, DiskImage, DiskSpec, raw, values};
@@ -16,10 +17,12 @@ const DEVICE_HOLE: u64 = 3 << 30;
 const MEMORY_BLOCK: u64 = 128 << 20;
 /// Memory is plugged and unplugged in blocks of so many bytes.
 const PLUG_BLOCK: u64 = 2 << 20;
-/// The size of a Debian root, unless the file says otherwise: what is not in the image costs nothing.
-const DEBIAN_BYTES: u64 = 1 << 30;
+/// The size of a disk that is made, unless the file says otherwise: what is not in the image costs nothing.
+const DISK_BYTES: u64 = 1 << 30;
 /// Less than this and Debian does not fit.
 const DEBIAN_LEAST: u64 = 320 << 20;
+/// Less than this and hardly any program fits with its C library.
+const PROGRAMS_LEAST: u64 = 32 << 20;
 /// The largest disk.
 const MOST_DISK: u64 = 64 << 30;
 
@@ -132,11 +135,12 @@ fn max_memory(text: &str, memory: u64) -> Result<u64, String> {
 
 fn disk(raw: &raw::Guest, places: &Places<'_>) -> Checked<Option<DiskSpec>> {
     let image = optional(&raw.disk, |text| disk_image(text, places))?;
-    let Some(image) = image else {
+    let Some(image) = with_packages(raw, image)? else {
         return no_disk(raw);
     };
     let (least, usual) = match &image {
-        DiskImage::Debian => (DEBIAN_LEAST, DEBIAN_BYTES),
+        DiskImage::Debian(_) => (DEBIAN_LEAST, DISK_BYTES),
+        DiskImage::Programs(_) => (PROGRAMS_LEAST, DISK_BYTES),
         DiskImage::File(file) => raw.disk.as_ref().map_or(Ok((0, 0)), |disk| {
             at(disk, |_| {
                 let bytes = image_bytes(file)?;
@@ -157,7 +161,7 @@ fn disk(raw: &raw::Guest, places: &Places<'_>) -> Checked<Option<DiskSpec>> {
 fn no_disk(raw: &raw::Guest) -> Checked<Option<DiskSpec>> {
     for (name, setting) in [("disk_size", &raw.disk_size), ("disk_written", &raw.disk_written)] {
         if let Some(setting) = setting {
-            let allowed = "allowed: disk = \"debian\" or the path of an image";
+            let allowed = "allowed: disk = \"debian\" or the path of an image, or packages";
             return Err((Some(setting.span()), format!("`{name}` needs a disk; {allowed}")));
         }
     }
@@ -166,7 +170,7 @@ fn no_disk(raw: &raw::Guest) -> Checked<Option<DiskSpec>> {
 
 fn disk_image(text: &str, places: &Places<'_>) -> Result<DiskImage, String> {
     match text {
-        "debian" => Ok(DiskImage::Debian),
+        "debian" => Ok(DiskImage::Debian(Vec::new())),
         path if path.contains('/') => places.file(path).map(DiskImage::File),
         _ => Err(format!(
             "`{text}` is no disk; allowed: \"debian\", or the path of an image (with a `/` in it)"

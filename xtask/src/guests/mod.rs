@@ -7,6 +7,7 @@ mod check_devices;
 mod check_disk;
 mod check_expect;
 mod check_merge;
+mod check_packages;
 mod check_reclaim;
 mod check_script;
 mod check_terms;
@@ -193,8 +194,10 @@ pub struct DiskSpec {
 /// What a disk has at the start.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DiskImage {
-    /// A small Debian with a login.
-    Debian,
+    /// A small Debian with a login, and these packages.
+    Debian(Vec<String>),
+    /// The files of these packages and of what they depend on.
+    Programs(Vec<String>),
     /// A file.
     File(PathBuf),
 }
@@ -210,6 +213,14 @@ pub enum Kernel {
     Test(String),
     /// A file.
     File(PathBuf),
+}
+
+impl DiskImage {
+    /// A guest may start from it: there is a system on it, as far as we know.
+    #[must_use]
+    pub const fn is_system(&self) -> bool {
+        !matches!(self, Self::Programs(_))
+    }
 }
 
 impl Kernel {

@@ -49,16 +49,17 @@ impl Places<'_> {
         ))
     }
 
-    /// The RAM disk that a word or a path stands for, for a guest with or without a disk.
-    pub fn initramfs(&self, text: &str, has_disk: bool) -> Result<Initramfs, String> {
+    /// The RAM disk that a word or a path stands for, for a guest with or without a disk to start from.
+    pub fn initramfs(&self, text: &str, has_system: bool) -> Result<Initramfs, String> {
         match text {
             "none" => Ok(Initramfs::None),
             "workload" => Ok(Initramfs::Workload),
             "agent" => Ok(Initramfs::Agent),
-            "disk" if has_disk => Ok(Initramfs::Disk),
-            "disk" => {
-                Err("a guest starts from a disk only if it has one: disk = \"debian\" or a path".to_owned())
-            }
+            "disk" if has_system => Ok(Initramfs::Disk),
+            "disk" => Err(
+                "a guest starts from a disk only if it has one with a system: disk = \"debian\" or a path"
+                    .to_owned(),
+            ),
             path if path.contains('/') => self.file(path).map(Initramfs::File),
             _ => Err(format!(
                 "`{text}` is no RAM disk; allowed: \"agent\", \"workload\", \"disk\", \"none\", or the path of a file (with a `/` in it)"

@@ -115,6 +115,8 @@ pub struct Guest {
     pub disk: Option<Spanned<String>>,
     pub disk_size: Option<Spanned<String>>,
     pub disk_written: Option<Spanned<String>>,
+    #[serde(default)]
+    pub packages: Vec<Spanned<String>>,
 }
 
 #[derive(Deserialize)]

@@ -146,7 +146,7 @@ fn devices_are_read() {
 fn disks_are_read_and_linux_starts_from_them() {
     let debian = guest("kernel = \"debian-cloud\"\ndisk = \"debian\"");
     let disk = DiskSpec {
-        image: DiskImage::Debian,
+        image: DiskImage::Debian(Vec::new()),
         bytes: 1 << 30,
         written_bytes: None,
     };
@@ -225,4 +225,44 @@ fn mistakes_about_disks_say_what_is_allowed() {
     );
     mistake("disk = \"debian\"\ndisk_size = \"65G\"", 6, &["\"64G\""]);
     mistake("initramfs = \"disk\"", 5, &["only if it has one"]);
+}
+
+#[test]
+fn packages_make_a_disk_or_go_onto_debian() {
+    let image = |lines: &str| {
+        let guest = guest(&format!("kernel = \"debian-cloud\"\n{lines}"));
+        (guest.devices.disk.unwrap().image, guest.initramfs)
+    };
+    let names = || ["memtester", "sqlite3"].map(str::to_owned).to_vec();
+    let both = "packages = [\"sqlite3\", \"memtester\", \"sqlite3\"]";
+    assert_eq!(image(both), (DiskImage::Programs(names()), Initramfs::Workload));
+    let agent = format!("{both}\ninitramfs = \"agent\"");
+    assert_eq!(image(&agent), (DiskImage::Programs(names()), Initramfs::Agent));
+    let debian = format!("{both}\ndisk = \"debian\"");
+    assert_eq!(image(&debian), (DiskImage::Debian(names()), Initramfs::Disk));
+    assert!(guest("packages = []").devices.disk.is_none());
+}
+
+#[test]
+fn mistakes_about_packages_say_what_is_allowed() {
+    let mistake = |lines: &str, line, parts: &[&str]| assert_mistake(&with(lines), line, parts);
+    for wrong in ["x", "Tcc", "--help", "tcc-", "tcc; true", "tcc=1", ""] {
+        mistake(
+            &format!("packages = [\"{wrong}\"]"),
+            5,
+            &[wrong, "no name of a Debian package"],
+        );
+    }
+    mistake("packages = \"tcc\"", 5, &["expected a sequence"]);
+    mistake(
+        "disk = \"./hello.toml\"\npackages = [\"tcc\"]",
+        6,
+        &["leave `disk` out"],
+    );
+    mistake("packages = [\"tcc\"]\ndisk_size = \"1M\"", 6, &["\"32M\""]);
+    mistake(
+        "packages = [\"tcc\"]\ninitramfs = \"disk\"",
+        6,
+        &["with a system"],
+    );
 }

@@ -8,17 +8,24 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 use crate::{process, progress};
 
 /// Access to the distribution's packages.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Packages {
     directory: PathBuf,
     status: PathBuf,
     has_own_lists: bool,
+    leaves_runtime: bool,
 }
+
+/// What apt takes for the list of installed packages where nothing counts as installed.
+const STATUS_OF_NOTHING: &str = "status-of-nothing";
+
+/// A directory for package files that never has any.
+const NO_ARCHIVES: &str = "cache/none";
 
 /// One package file to download.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,11 +37,12 @@ struct Wanted {
 impl Packages {
     /// With `ignores_installed`, everything but the C runtime counts as missing.
     pub fn new(directory: PathBuf, ignores_installed: bool) -> Result<Self> {
-        for part in ["lists/partial", "cache/archives/partial"] {
+        let archives = format!("{NO_ARCHIVES}/partial");
+        for part in ["lists/partial", "cache/archives/partial", &archives] {
             fs::create_dir_all(directory.join(part))
                 .with_context(|| format!("cannot make directories below {}", directory.display()))?;
         }
-        let empty = directory.join("status-of-nothing");
+        let empty = directory.join(STATUS_OF_NOTHING);
         fs::write(&empty, "").with_context(|| format!("cannot write {}", empty.display()))?;
         let status = if ignores_installed {
             empty
@@ -46,7 +54,25 @@ impl Packages {
             directory,
             status,
             has_own_lists,
+            leaves_runtime: true,
         })
+    }
+
+    /// The same for a system of its own, where nothing is installed and the C runtime is missing too.
+    pub fn for_guests(self) -> Self {
+        Self {
+            status: self.directory.join(STATUS_OF_NOTHING),
+            leaves_runtime: false,
+            ..self
+        }
+    }
+
+    /// The same with package lists of our own.
+    fn with_own_lists(&self) -> Self {
+        Self {
+            has_own_lists: true,
+            ..self.clone()
+        }
     }
 
     /// Downloads packages and what they need and this system has not; returns the package files.
@@ -56,19 +82,30 @@ impl Packages {
         }
         // Lists that are missing or so old that the files they name are gone: fetch our own.
         self.refresh()?;
-        let fresh = Self {
-            directory: self.directory.clone(),
-            status: self.status.clone(),
-            has_own_lists: true,
-        };
-        fresh.try_download(packages).with_context(|| {
-            format!(
-                "the packages {} cannot be fetched from this system's package sources (/etc/apt); \
-                 is the network there? Installing them by hand works too: apt-get install {}",
-                packages.join(", "),
-                packages.join(" ")
-            )
+        self.with_own_lists().try_download(packages).map_err(|error| {
+            match unknown(&format!("{error:#}")).as_slice() {
+                [] => error.context(self.unreachable(packages)),
+                names => anyhow!(
+                    "this system's package sources (/etc/apt) have no package {}",
+                    names.join(", ")
+                ),
+            }
         })
+    }
+
+    /// What is to be done when nothing arrives.
+    fn unreachable(&self, packages: &[&str]) -> String {
+        let by_hand = match self.leaves_runtime {
+            true => format!(
+                " Installing them by hand works too: apt-get install {}",
+                packages.join(" ")
+            ),
+            false => String::new(),
+        };
+        format!(
+            "the packages {} cannot be fetched from this system's package sources (/etc/apt); is the network there?{by_hand}",
+            packages.join(", ")
+        )
     }
 
     /// Downloads one package without its dependencies.
@@ -94,12 +131,7 @@ impl Packages {
             Ok(name) => Ok(name),
             Err(_) => {
                 self.refresh()?;
-                let fresh = Self {
-                    has_own_lists: true,
-                    directory: self.directory.clone(),
-                    status: self.status.clone(),
-                };
-                fresh.try_dependency(meta_package, prefix)
+                self.with_own_lists().try_dependency(meta_package, prefix)
             }
         }
     }
@@ -133,11 +165,17 @@ impl Packages {
                 .args(packages);
             command
         };
-        // With `--reinstall` the packages themselves are fetched even where the system has them.
-        let listed = parse_uris(&process::text(&mut install(&["--reinstall", "--print-uris"]))?);
+        // With `--reinstall` the packages themselves are fetched even where the system has them. What was fetched before
+        // for others is not listed, unless apt looks for it where nothing is.
+        let nowhere = format!(
+            "Dir::Cache::archives={}",
+            self.directory.join(NO_ARCHIVES).display()
+        );
+        let mut list = install(&["--reinstall", "--print-uris", "-o", &nowhere]);
+        let listed = parse_uris(&process::text(&mut list)?);
         let wanted: Vec<Wanted> = listed
             .into_iter()
-            .filter(|wanted| !is_runtime(&wanted.file))
+            .filter(|wanted| !(self.leaves_runtime && is_runtime(&wanted.file)))
             .collect();
         if wanted.is_empty() {
             bail!("apt-get names no files for {}", packages.join(", "));
@@ -154,12 +192,7 @@ impl Packages {
     /// (a vendor's, say) is no failure as long as the packages are found afterwards.
     fn refresh(&self) -> Result<()> {
         let bar = progress::spinner("fetching the distribution's package lists");
-        let own = Self {
-            directory: self.directory.clone(),
-            status: self.status.clone(),
-            has_own_lists: true,
-        };
-        let outcome = process::run(own.command("apt-get").args(["-qq", "update"]));
+        let outcome = process::run(self.with_own_lists().command("apt-get").args(["-qq", "update"]));
         bar.finish_and_clear();
         if let Err(error) = outcome {
             eprintln!("xtask: some package lists could not be fetched: {error}");
@@ -221,6 +254,20 @@ fn is_runtime(file: &str) -> bool {
         .any(|name| file.starts_with(name))
 }
 
+/// The packages that apt-get complains not to know.
+fn unknown(said: &str) -> Vec<String> {
+    let name = |line: &str| {
+        let line = line.strip_prefix("E: ")?;
+        let located = line.strip_prefix("Unable to locate package ");
+        let candidate = || {
+            let name = line.strip_prefix("Package '")?;
+            name.strip_suffix("' has no installation candidate")
+        };
+        located.or_else(candidate).map(|name| format!("`{name}`"))
+    };
+    said.lines().filter_map(name).collect()
+}
+
 /// Parses lines of `apt-get --print-uris`: `'uri' file bytes hash`.
 fn parse_uris(text: &str) -> Vec<Wanted> {
     let parse = |line: &str| {
@@ -252,7 +299,15 @@ fn size_below(directory: &Path) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Wanted, parse_uris};
+    use super::{Wanted, parse_uris, unknown};
+
+    #[test]
+    fn packages_that_apt_does_not_know_are_named() {
+        let said = "`apt-get install` failed (exit status: 100):\nE: Unable to locate package memtestr\n\
+                    E: Package 'mawkish' has no installation candidate\nE: Broken packages\n";
+        assert_eq!(unknown(said), ["`memtestr`", "`mawkish`"]);
+        assert!(unknown("E: Failed to fetch http://m/p/memtester.deb\n").is_empty());
+    }
 
     #[test]
     fn uris_are_parsed_and_noise_is_skipped() {

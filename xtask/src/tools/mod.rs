@@ -159,6 +159,13 @@ impl Toolbox {
         Unpacked::get(&self.directory, name, wanted, &packages)
     }
 
+    /// Packages for a guest, which has nothing yet: their files, and those of all that they depend on.
+    pub fn for_guests(&self, wanted: &[&str]) -> Result<Vec<PathBuf>> {
+        self.packages("packages in a guest")?
+            .for_guests()
+            .download(wanted)
+    }
+
     /// The mirror of Debian that this system's package sources name, if they name one.
     pub fn debian_mirror(&self) -> Result<Option<String>> {
         self.packages("debootstrap")?.debian_mirror()
