@@ -8,6 +8,7 @@ use crate::host::Host;
 use crate::loader::{Entry, LoadError};
 use crate::memory::GuestMemory;
 use crate::output::Output;
+use crate::reclaim::Hardship;
 use crate::run::Hypervisor;
 use crate::space::Space;
 use crate::stop::Stop;
@@ -86,6 +87,7 @@ impl<P: Platform> Hypervisor<P> {
         self.scheduler.remove(index);
         self.merger.forget(index);
         self.reclaimer.forget(index);
+        slot.guest.hardship.is_over();
         self.host.flush_output(&mut slot.guest);
         slot.guest.life = Life::Ended(stop);
         slot.guest.reason = Reason::new();
@@ -131,6 +133,7 @@ impl<P: Platform> Hypervisor<P> {
         slot.guest.lost = None;
         self.merger.forget(index);
         self.reclaimer.forget(index);
+        slot.guest.hardship.is_over();
         self.host.dismantle(slot);
         // Its memory goes back before it starts again, so that it starts with empty memory.
         while self.host.release_step(slot) {}
@@ -154,6 +157,7 @@ impl<P: Platform> Host<P> {
             config,
             life: Life::Waiting,
             is_paused: false,
+            hardship: Hardship::NONE,
             space,
             memory,
             board,
