@@ -116,22 +116,22 @@ proptest! {
     /// Whoever thrashes all the time gets its turn, however the others do that and whoever comes and goes.
     #[test]
     fn nobody_starves(
-        count in 2..8_usize,
+        count in 2..8_u32,
         noise in vec((0..400_u64, any::<bool>(), 0..20_u8), 700),
     ) {
-        let mut guests = Guests::new(count);
+        let mut guests = Guests::new(count as usize);
         let (mut waited, mut noise) = (0, noise.into_iter().cycle());
         for _ in 0..500 {
             let mut faults = vec![Some(8)];
             let mut is_idle = vec![false];
-            for (rate, idle, gone) in noise.by_ref().take(count - 1) {
+            for (rate, idle, gone) in noise.by_ref().take(count as usize - 1) {
                 faults.push((gone > 0).then_some(rate));
                 is_idle.push(idle);
             }
             guests.period(true, &faults, &is_idle);
             let others = faults.iter().skip(1).flatten().filter(|rate| **rate >= 8).count();
             waited = if guests.token.holder() == Some(0) || others == 0 { 0 } else { waited + 1 };
-            prop_assert!(waited <= 2 * (count as u32 + 1) * TURN, "waited for {waited} periods");
+            prop_assert!(waited <= 2 * (count + 1) * TURN, "waited for {waited} periods");
         }
     }
 
