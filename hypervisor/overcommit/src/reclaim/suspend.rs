@@ -6,8 +6,9 @@
 
 use crate::promise::Thresholds;
 
-/// A guest waits for memory for so long, in milliseconds, until one is suspended for it.
-pub const SUSPEND_AFTER_MS: u64 = 5_000;
+/// A guest waits for memory for so long, in milliseconds, without getting anywhere, until one is suspended for it. A
+/// fifth of the patience after which one is stopped: time enough to see whether it helps.
+pub const SUSPEND_AFTER_MS: u64 = 2_000;
 /// A guest is suspended for so long at least: others are to get the memory.
 const LEAST_MS: u64 = 1_000;
 /// And for so long at most, in a row: that others need memory all the time must not keep it out for ever.
