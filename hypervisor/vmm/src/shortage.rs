@@ -45,7 +45,9 @@ impl<P: Platform> Hypervisor<P> {
         let can_go_on = self.slots.iter().any(can_go_on)
             || self.has_pages_to_merge()
             || self.can_reclaim()
-            || self.guests().any(Guest::can_give);
+            || self.guests().any(Guest::can_give)
+            // It would run if it were not for others: until their patience is over it is not given up.
+            || self.guests().any(|guest| guest.hardship.suspended.is_some());
         (!can_go_on).then_some((victim, Stop::HostStuck))
     }
 

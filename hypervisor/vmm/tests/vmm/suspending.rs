@@ -52,6 +52,94 @@ fn states(report: &Report, kind: &str, guest: &str) -> Vec<String> {
         .collect()
 }
 
+/// Pages that cannot be packed: their words are as good as random.
+fn noise(pages: Range<u64>) -> Vec<Op> {
+    let mut random = pages.start.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut word = move || {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random
+    };
+    let places = pages.flat_map(|n| (0..512).map(move |at| page(n) + at * 8));
+    places.map(|place| Op::Store(place, word())).collect()
+}
+
+/// One guest wants more than the other, of a lower priority, has left; that runs for ever. Nothing can be packed.
+fn one_waits_beside_one_that_runs(priority: u8, for_ms: u64) -> Machine {
+    let runs = noise(0..900);
+    let first = runs.len();
+    let runs = [runs, vec![Op::Spin(20_000_000), Op::Jump(first)]].concat();
+    let waits = [
+        vec![Op::Spin(20_000_000)],
+        noise(2000..3100),
+        vec![Op::Spin(20_000_000)],
+    ]
+    .concat();
+    let again = waits.len() - 1;
+    let waits = [waits, vec![Op::Jump(again)]].concat();
+    let mut waiter = sized("waits", 100);
+    waiter.memory_bytes = 16 << 20;
+    let guests = vec![(waiter, waits), (sized("runs", priority), runs)];
+    machine(guests, by_force(), for_ms)
+}
+
+#[test]
+fn the_lowest_priority_is_suspended_and_goes_on_when_nobody_else_needs_the_memory() {
+    let mut machine = one_waits_beside_one_that_runs(10, 6_000);
+    machine.config.script.extend([
+        at(4_000_000, "why runs"),
+        at(4_000_000, "guests"),
+        at(4_500_000, "kill waits"),
+    ]);
+    let report = machine.run();
+    assert_eq!(
+        counted(&report, "runs", "suspensions"),
+        1,
+        "{}",
+        report.guest("runs")
+    );
+    assert_eq!(counted(&report, "waits", "suspensions"), 0);
+    assert_eq!(report.guest("runs")["state"], "running");
+    assert_eq!(states(&report, "suspend", "runs"), ["suspended", "resumed"]);
+    let answers = report.answers();
+    for expected in [
+        "guest `runs` is suspended: others wait for memory",
+        "is suspended until there is memory for it",
+        "runs             suspended",
+        "guest `runs` is resumed: nobody else needs the memory",
+    ] {
+        assert!(answers.contains(expected), "{expected}: {answers}");
+    }
+}
+
+#[test]
+fn who_was_suspended_in_vain_is_stopped_and_the_others_go_on() {
+    let report = one_waits_beside_one_that_runs(10, 14_000).run();
+    assert_eq!(report.guest("runs")["state"], "stopped");
+    let reason = report.guest("runs")["reason"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
+    assert!(reason.starts_with("host out of memory"), "{reason}");
+    assert_eq!(
+        report.guest("waits")["state"],
+        "running",
+        "{}",
+        report.guest("waits")
+    );
+    assert_eq!(states(&report, "suspend", "runs"), ["suspended"]);
+}
+
+#[test]
+fn nobody_is_suspended_for_a_guest_of_a_lower_priority() {
+    let report = one_waits_beside_one_that_runs(200, 11_000).run();
+    assert_eq!(counted(&report, "runs", "suspensions"), 0);
+    assert_eq!(counted(&report, "waits", "suspensions"), 0);
+    assert_eq!(report.guest("runs")["state"], "running");
+    assert_eq!(report.guest("waits")["state"], "stopped");
+}
+
 /// Two that run for ever: one has so many pages, the other a quarter of that.
 fn one_has_more(pages: u64, for_ms: u64) -> Machine {
     let runs = |pages: u64| {
