@@ -1,7 +1,7 @@
 //! Pleat's own address space: every address maps to itself, nothing is writable and executable at once.
 //!
 //! ```text
-//! 0          4 KiB      2 MiB         4 MiB                     4 GiB             RAM above
+//! 0          4 KiB      2 MiB         6 MiB                     4 GiB             RAM above
 //! | unmapped | RW, NX   | image, by   | RW, NX, 2 MiB pages     | RW, NX, 1 GiB   |
 //! | (null)   | 4 KiB    | its segment |                         | pages           |
 //! ```
@@ -43,8 +43,8 @@ impl Table {
 static PML4: Table = Table::empty();
 static PDPT: Table = Table::empty();
 static DIRECTORIES: [Table; 4] = [const { Table::empty() }; 4];
-/// 0 to 2 MiB, and the image's 2 to 4 MiB.
-static SMALL: [Table; 2] = [const { Table::empty() }; 2];
+/// 0 to 2 MiB, and the image's 2 to 6 MiB.
+static SMALL: [Table; 3] = [const { Table::empty() }; 3];
 
 unsafe extern "C" {
     static __image_start: u8;

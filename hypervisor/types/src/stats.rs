@@ -161,6 +161,14 @@ pub struct GuestStats<'a> {
     pub guest_swap_in: Option<u64>,
     pub guest_swap_out: Option<u64>,
     pub guest_major_faults: Option<u64>,
+    /// It has the swap token, and how often it has had it.
+    pub has_token: bool,
+    pub token_turns: u64,
+    /// It is suspended for want of memory, and how often it was.
+    pub is_suspended: bool,
+    pub suspensions: u64,
+    /// How often it was kept from running while the host was low.
+    pub holds: u64,
     pub faults: Counters<'a>,
     pub exits: Counters<'a>,
     /// Of its pages, those that were written again before they were calm, at the last look.

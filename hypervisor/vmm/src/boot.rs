@@ -91,7 +91,7 @@ impl<V: Vcpu> Slot<V> {
     /// cannot wake it does not count: it must not cost others a part of their slices.
     pub(crate) fn wake_up(&self) -> Tsc {
         match &self.vcpu {
-            Some(vcpu) if self.guest.life == Life::Waiting && !self.guest.is_paused => {
+            Some(vcpu) if self.guest.life == Life::Waiting && !self.guest.is_kept() => {
                 self.guest.wake_up(vcpu.tpr())
             }
             _ => Tsc::NEVER,

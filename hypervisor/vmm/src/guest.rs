@@ -5,6 +5,7 @@ use crate::devices::Disk;
 use crate::frames::Shortage;
 use crate::memory::GuestMemory;
 use crate::output::{EventName, Output};
+use crate::reclaim::Hardship;
 use crate::space::Space;
 use crate::stop::Stop;
 use arrayvec::{ArrayString, ArrayVec};
@@ -73,6 +74,8 @@ pub(crate) struct Guest {
     pub(crate) life: Life,
     /// A person paused it.
     pub(crate) is_paused: bool,
+    /// What it has to bear while memory is short.
+    pub(crate) hardship: Hardship,
     pub(crate) space: Space,
     pub(crate) memory: GuestMemory,
     pub(crate) board: Board,
@@ -131,6 +134,8 @@ impl Guest {
             Life::Ended(stop) => stop.ended().name(),
             Life::Unstarted => "unstarted",
             _ if self.is_paused => "paused",
+            _ if self.hardship.suspended.is_some() => "suspended",
+            Life::Running if self.hardship.is_held => "held",
             Life::Running => "running",
             Life::Waiting => "idle",
             Life::Parked(_) => "no memory",

@@ -8,6 +8,7 @@ use crate::host::Host;
 use crate::loader::{Entry, LoadError};
 use crate::memory::GuestMemory;
 use crate::output::Output;
+use crate::reclaim::Hardship;
 use crate::run::Hypervisor;
 use crate::space::Space;
 use crate::stop::Stop;
@@ -94,6 +95,7 @@ impl<P: Platform> Hypervisor<P> {
         self.scheduler.remove(index);
         self.merger.forget(index);
         self.reclaimer.forget(index);
+        slot.guest.hardship.is_over();
         self.host.flush_output(&mut slot.guest);
         slot.guest.life = Life::Ended(stop);
         slot.guest.reason = Reason::new();
@@ -142,6 +144,7 @@ impl<P: Platform> Hypervisor<P> {
         slot.guest.lost = None;
         self.merger.forget(index);
         self.reclaimer.forget(index);
+        slot.guest.hardship.is_over();
         self.host.dismantle(slot);
         // Its memory goes back before it starts again, so that it starts with empty memory.
         while self.host.release_step(slot) {}
@@ -165,6 +168,7 @@ impl<P: Platform> Host<P> {
             config,
             life: Life::Unstarted,
             is_paused: false,
+            hardship: Hardship::NONE,
             space,
             memory,
             board,

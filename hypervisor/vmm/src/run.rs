@@ -95,12 +95,19 @@ impl<P: Platform> Hypervisor<P> {
                 return self.finish();
             }
             self.take_stock();
+            self.watch(now);
             self.cooperate(now);
             self.serve_disk();
             self.bring_back();
             self.wake_guests(now);
             if let Some((index, stop)) = self.found_loss() {
+                if let Stop::Lost(slot) = stop {
+                    self.record_lost(index, slot);
+                }
                 self.end(index, stop);
+                continue;
+            }
+            if self.suspend_someone(now) {
                 continue;
             }
             if let Some((victim, stop)) = self.relieve_shortage(now) {
@@ -108,7 +115,7 @@ impl<P: Platform> Hypervisor<P> {
                 self.renew_patience(now);
                 continue;
             }
-            match self.scheduler.pick() {
+            match self.scheduler.pick().or_else(|| self.pick_held()) {
                 Some(index) => {
                     self.merge_between_slices();
                     self.reclaim_between_slices();
@@ -251,6 +258,9 @@ impl<P: Platform> Hypervisor<P> {
             .state_after(self.host.state, counts.free, counts.total);
         if state != self.host.state {
             let free = counts.free;
+            if self.host.state == HostState::Low {
+                self.release_held();
+            }
             self.host.state = state;
             let record = self.host.record("host").text("state", state.name());
             record.number("free", free).end();

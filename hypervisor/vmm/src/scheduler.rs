@@ -35,6 +35,8 @@ struct Entity {
     /// When it last ran, as a count of picks: among equals the one that waited longest runs.
     last_pick: u64,
     readiness: Readiness,
+    /// It does not run though it is ready.
+    is_held: bool,
 }
 
 /// The scheduler of one processor. Guests are numbered as they are added.
@@ -68,6 +70,7 @@ impl Scheduler {
             virtual_time: self.floor,
             last_pick: 0,
             readiness: Readiness::Waiting,
+            is_held: false,
         };
         // There is one entity for each configured guest, and those fit.
         let _ = self.entities.try_push(entity);
@@ -91,6 +94,16 @@ impl Scheduler {
             && entity.readiness == Readiness::Ready
         {
             entity.readiness = Readiness::Waiting;
+        }
+    }
+
+    /// This guest does not run though it can, or does again: what it did not use meanwhile it has no claim to.
+    pub(crate) fn hold(&mut self, index: usize, is_held: bool) {
+        let (floor, credit) = (self.floor, self.credit);
+        if let Some(entity) = self.entities.get_mut(index) {
+            entity.is_held = is_held;
+            let earliest = floor.saturating_sub(virtual_span(credit, entity.weight));
+            entity.virtual_time = entity.virtual_time.max(earliest);
         }
     }
 
@@ -151,7 +164,7 @@ impl Scheduler {
         self.entities
             .iter()
             .enumerate()
-            .filter(|(_, entity)| entity.readiness == Readiness::Ready)
+            .filter(|(_, entity)| entity.readiness == Readiness::Ready && !entity.is_held)
     }
 }
 
@@ -273,6 +286,27 @@ mod tests {
         assert_eq!(scheduler.pick(), Some(1));
         scheduler.wait(1);
         assert_eq!(scheduler.pick(), None);
+    }
+
+    #[test]
+    fn who_is_held_does_not_run_and_saves_nothing_up() {
+        let mut scheduler = ready_with(&[100, 100]);
+        scheduler.hold(1, true);
+        for _ in 0..1000 {
+            assert_eq!(scheduler.pick(), Some(0));
+            scheduler.charge(0, Tsc(SLICE));
+        }
+        scheduler.hold(0, true);
+        assert_eq!(scheduler.pick(), None);
+        scheduler.hold(0, false);
+        scheduler.hold(1, false);
+        let mut runs = [0; 2];
+        for _ in 0..100 {
+            let index = scheduler.pick().expect("both are ready");
+            runs[index] += 1;
+            scheduler.charge(index, Tsc(SLICE));
+        }
+        assert!(runs[1] <= 52, "who was held caught up: {runs:?}");
     }
 
     #[test]

@@ -27,7 +27,10 @@ impl<P: Platform> Hypervisor<P> {
         if waited >= self.host.micros(PATIENCE_US) {
             let ticks = u128::from(waited.0) * 1000 / u128::from(self.host.tsc_hz.max(1));
             let millis = u64::try_from(ticks).unwrap_or(u64::MAX);
-            let stop = if self.slots[victim].guest.waits_for_memory() {
+            let guest = &self.slots[victim].guest;
+            let stop = if guest.hardship.suspended.is_some() {
+                Stop::Suspended(millis)
+            } else if guest.waits_for_memory() {
                 Stop::HostShort(millis)
             } else {
                 Stop::Reserved(millis)
@@ -37,12 +40,14 @@ impl<P: Platform> Hypervisor<P> {
         // Who runs, or will be woken by its timer, may end and free its memory; and equal pages that have not been
         // merged yet may free some.
         let is_running =
-            |guest: &Guest| matches!(guest.life, Life::Running | Life::Fetching) && !guest.is_paused;
+            |guest: &Guest| matches!(guest.life, Life::Running | Life::Fetching) && !guest.is_kept();
         let can_go_on = |slot: &Slot<P::Vcpu>| is_running(&slot.guest) || slot.wake_up() != Tsc::NEVER;
         let can_go_on = self.slots.iter().any(can_go_on)
             || self.has_pages_to_merge()
             || self.can_reclaim()
-            || self.guests().any(Guest::can_give);
+            || self.guests().any(Guest::can_give)
+            // It would run if it were not for others: until their patience is over it is not given up.
+            || self.guests().any(|guest| guest.hardship.suspended.is_some());
         (!can_go_on).then_some((victim, Stop::HostStuck))
     }
 
@@ -60,14 +65,15 @@ impl<P: Platform> Hypervisor<P> {
         since.map_or(Tsc::NEVER, |since| since.after(patience))
     }
 
-    /// Who is stopped when nothing else helps: of those that wait for memory and have more than their reservation, or of
-    /// the others that have more, or of those that wait: the one with the lowest priority, among equals with the lowest
+    /// Who is stopped when nothing else helps: of those that wait for memory, or are suspended until there is some, and
+    /// have more than their reservation, or of the others that have more, or of those that wait: the one with the lowest priority, among equals with the lowest
     /// weight, the last. There is none while nobody waits.
     fn victim(&self) -> Option<usize> {
         if !self.guests().any(Guest::waits_for_memory) {
             return None;
         }
-        let rank = |guest: &Guest| match (guest.waits_for_memory(), guest.has_more_than_reserved()) {
+        let waits = |guest: &Guest| guest.waits_for_memory() || guest.hardship.suspended.is_some();
+        let rank = |guest: &Guest| match (waits(guest), guest.has_more_than_reserved()) {
             (true, true) => Some(0),
             (false, true) => Some(1),
             (true, false) => Some(2),
@@ -85,14 +91,14 @@ impl<P: Platform> Hypervisor<P> {
 
 impl Guest {
     /// It has frames that it was not promised for certain.
-    fn has_more_than_reserved(&self) -> bool {
+    pub(crate) fn has_more_than_reserved(&self) -> bool {
         let reserved = self.cooperation.terms.map_or(0, |terms| terms.reservation());
         self.memory.counters().owned_frames() > reserved
     }
 
     /// Its balloon has a driver that does what it is told, and it can do that: it may be asked for memory, or has been.
     fn can_give(&self) -> bool {
-        let is_able = !self.is_paused && self.is_up() && !self.is_parked();
+        let is_able = !self.is_kept() && self.is_up() && !self.is_parked();
         is_able && matches!(self.cooperation.pace, Pace::Moving | Pace::Settled)
     }
 
@@ -102,14 +108,14 @@ impl Guest {
     }
 
     /// It would run if there were memory: it could go on itself, or a device that it sleeps for. Who is paused waits for a
-    /// person, not for memory.
+    /// person, and who is suspended for others.
     pub(crate) const fn waits_for_memory(&self) -> bool {
         let is_short = match self.life {
             Life::Parked(_) => true,
             Life::Waiting => self.devices_short.is_some(),
             Life::Unstarted | Life::Running | Life::Fetching | Life::Ended(_) => false,
         };
-        is_short && !self.is_paused
+        is_short && !self.is_kept()
     }
 
     /// It does nothing, whatever interrupts come, until there is memory.

@@ -7,6 +7,7 @@ use crate::memory::{Broken, FAULT_NAMES};
 use crate::run::{Hypervisor, Outcome};
 use crate::stream::Record;
 use arrayvec::ArrayVec;
+use pleat_bundle::config::MAX_GUESTS;
 use pleat_overcommit::ledger;
 use pleat_overcommit::promise::HostState;
 use pleat_types::stats::{Counters, GuestStats, HostStats, MergeStats, SCHEMA, SwapStats};
@@ -20,6 +21,12 @@ impl<P: Platform> Hypervisor<P> {
         let host = host_stats(&counts, self.host.state, self.book.reserved(), audit);
         let merge = self.merge_stats();
         let swap = self.swap_stats();
+        let on_disk: ArrayVec<u64, MAX_GUESTS> = self
+            .slots
+            .iter()
+            .map(|slot| self.host.pages_on_disk(&slot.guest.memory))
+            .collect();
+        let holder = self.reclaimer.token.holder();
         let failures = &self.host.failures;
         let record = Record::begin(&mut self.host.platform, "stats").open("record", b'{');
         let record = record
@@ -31,7 +38,11 @@ impl<P: Platform> Hypervisor<P> {
         let record = record.value("merge", &merge).value("swap", &swap);
         let mut record = record.open("guests", b'[');
         for (index, slot) in self.slots.iter().enumerate() {
-            record = guest_element(record, &slot.guest, index);
+            let standing = Standing {
+                on_disk: on_disk.get(index).copied().unwrap_or(0),
+                has_token: holder == Some(index),
+            };
+            record = guest_element(record, &slot.guest, standing, index);
         }
         record.close(b']').close(b'}').end();
     }
@@ -115,7 +126,19 @@ fn host_stats<'a>(
     }
 }
 
-fn guest_element<'p, P: Platform>(record: Record<'p, P>, guest: &Guest, index: usize) -> Record<'p, P> {
+/// What others know of a guest.
+#[derive(Clone, Copy)]
+struct Standing {
+    on_disk: u64,
+    has_token: bool,
+}
+
+fn guest_element<'p, P: Platform>(
+    record: Record<'p, P>,
+    guest: &Guest,
+    standing: Standing,
+    index: usize,
+) -> Record<'p, P> {
     let counters = guest.memory.counters();
     let events: ArrayVec<&str, EVENTS_MAX> = guest.events.iter().map(|event| event.name.as_str()).collect();
     let ticks: ArrayVec<u64, EVENTS_MAX> = guest.events.iter().map(|event| event.ticks.0).collect();
@@ -132,8 +155,8 @@ fn guest_element<'p, P: Platform>(record: Record<'p, P>, guest: &Guest, index: u
         shared: counters.shared,
         zero: counters.zero,
         untouched: counters.untouched,
-        compressed: counters.swapped,
-        disk: 0,
+        compressed: counters.swapped.saturating_sub(standing.on_disk),
+        disk: standing.on_disk,
         ballooned: counters.ballooned,
         large: counters.large,
         huge: counters.huge,
@@ -164,6 +187,11 @@ fn guest_element<'p, P: Platform>(record: Record<'p, P>, guest: &Guest, index: u
         guest_swap_in: claim(said.and_then(|said| said.swap_in)),
         guest_swap_out: claim(said.and_then(|said| said.swap_out)),
         guest_major_faults: said.and_then(|said| said.major_faults),
+        has_token: standing.has_token,
+        token_turns: guest.hardship.turns,
+        is_suspended: guest.hardship.suspended.is_some(),
+        suspensions: guest.hardship.suspensions,
+        holds: guest.hardship.holds,
         volatile: guest.memory.look().volatile,
         instructions: guest.ran.0,
         event_ticks: &ticks,

@@ -35,6 +35,8 @@ pub(crate) enum Stop {
     HostShort(u64),
     /// Another guest, which had less than its reservation, waited for this many milliseconds.
     Reserved(u64),
+    /// It was suspended, and others still waited for this many milliseconds.
+    Suspended(u64),
     /// No host frame is free, and no guest can go on and free one.
     HostStuck,
     /// The content of one of its pages was damaged in this slot of the swap store, or cannot be read from the disk.
@@ -101,6 +103,7 @@ impl Stop {
             | Self::UnknownExit(_)
             | Self::HostShort(_)
             | Self::Reserved(_)
+            | Self::Suspended(_)
             | Self::HostStuck
             | Self::Lost(_)
             | Self::Bug(..) => Ended::Stopped,
@@ -161,6 +164,13 @@ impl fmt::Display for Stop {
                 write!(
                     f,
                     "host out of memory: another guest waited {seconds}.{tenths} s for its reservation"
+                )
+            }
+            Self::Suspended(ms) => {
+                let (seconds, tenths) = (ms / 1000, ms % 1000 / 100);
+                write!(
+                    f,
+                    "host out of memory: others waited {seconds}.{tenths} s though it was suspended"
                 )
             }
             Self::HostStuck => f.write_str("host out of memory: no guest can go on and free a frame"),

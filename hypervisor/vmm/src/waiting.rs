@@ -38,7 +38,7 @@ impl<P: Platform> Hypervisor<P> {
             if is_awake {
                 self.merger.is_in_hurry = true;
                 guest.life = Life::Running;
-                if !guest.is_paused {
+                if !guest.is_kept() {
                     self.scheduler.wake(index);
                     self.scheduler.charge(index, cost);
                 }
@@ -62,7 +62,7 @@ impl<P: Platform> Hypervisor<P> {
         if is_hopeless
             && !self
                 .guests()
-                .any(|guest| guest.is_paused || guest.may_go_on() || guest.board.has_device_work())
+                .any(|guest| guest.is_kept() || guest.may_go_on() || guest.board.has_device_work())
         {
             self.host.fail(format_args!(
                 "every guest waits for an interrupt that nothing will raise"

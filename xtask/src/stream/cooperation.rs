@@ -68,7 +68,7 @@ impl Cooperation {
     /// It as a line.
     #[must_use]
     pub fn line(&self) -> String {
-        let shown = |frames: &u64| shown_kib(frames.saturating_mul(FRAME_KIB));
+        let shown = |frames: &u64| shown_frames(*frames);
         match self {
             Self::Balloon {
                 guest,
@@ -111,6 +111,11 @@ impl Cooperation {
             ),
         }
     }
+}
+
+/// A number of frames as a size.
+pub(super) fn shown_frames(frames: u64) -> String {
+    shown_kib(frames.saturating_mul(FRAME_KIB))
 }
 
 /// A size as Pleat's own tables have it.

@@ -2,11 +2,13 @@
 
 mod cooperation;
 mod escapes;
+mod reclaim;
 mod record;
 mod transcript;
 mod view;
 
 pub use cooperation::Cooperation;
+pub use reclaim::Reclaim;
 pub use record::{Kind, Record};
 pub use transcript::{GuestTranscript, Transcript};
 pub use view::{Lines, View};

@@ -4,7 +4,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::Cooperation;
+use super::{Cooperation, Reclaim};
 
 /// A line, understood as far as possible.
 #[derive(Clone, Debug, PartialEq)]
@@ -102,6 +102,9 @@ pub enum Kind {
     /// Memory that a guest is asked for, promised or gives.
     #[serde(untagged)]
     Cooperation(Cooperation),
+    /// Memory that is taken by force.
+    #[serde(untagged)]
+    Reclaim(Reclaim),
 }
 
 impl Record {

@@ -65,6 +65,7 @@ impl Transcript {
             }
             Kind::Stats { record } => self.statistics = Some(record.clone()),
             Kind::Cooperation(said) => self.host_line(&said.line()),
+            Kind::Reclaim(said) => self.host_line(&said.line()),
             // Megabytes that only who asked for them wants.
             Kind::Pages { .. } => {}
             Kind::End { outcome, failures } => {

@@ -70,6 +70,7 @@ impl<W: Write> View<W> {
                 self.line("pleat", &format!("{guest}: {name} = {value}"), Color::Reset);
             }
             Kind::Cooperation(said) if said.is_news() => self.line("pleat", &said.line(), Color::DarkGrey),
+            Kind::Reclaim(said) => self.line("pleat", &said.line(), Color::DarkGrey),
             Kind::End { outcome, failures } => {
                 self.line("pleat", &format!("end: {outcome}"), Color::Reset);
                 failures

@@ -11,6 +11,7 @@
 
 mod cold;
 mod content;
+mod hot;
 mod owners;
 mod pattern;
 mod rewrite;
@@ -26,12 +27,13 @@ pleat_guest::main!(run);
 
 type Way = fn(Field, Parameters<'_>) -> Field;
 
-const WAYS: [(&str, Way); 5] = [
+const WAYS: [(&str, Way); 6] = [
     ("pattern", pattern::run),
     ("step", step::run),
     ("rewrite-merged", rewrite::run),
     ("owners", owners::run),
     ("cold", cold::run),
+    ("hot", hot::run),
 ];
 
 /// The memory that a way works on.

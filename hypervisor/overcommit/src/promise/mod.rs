@@ -7,6 +7,7 @@
 //! - [`Book`] and [`admit`]: whether the reservation of one more guest can be kept;
 //! - [`HostState`]: how short of memory the host is;
 //! - [`FundingRate`]: who gives next;
+//! - [`entitled`]: what each one's part is of what there is;
 //! - [`cache::look`]: what a guest's page cache holds beyond its limits;
 //! - [`plan`]: how large each balloon is to be;
 //! - [`PressureGauge`] and [`Grace`]: what guests are told before memory is taken.
@@ -23,6 +24,7 @@ mod entitlement;
 mod host_state;
 mod pressure;
 mod seat;
+mod share;
 mod targets;
 mod terms;
 #[cfg(test)]
@@ -35,6 +37,7 @@ pub use bounds::{cushion, survival};
 pub use entitlement::FundingRate;
 pub use host_state::{HostState, Thresholds};
 pub use pressure::{Clock, Grace, HOLD_MS, Level, Notice, PressureGauge};
+pub use share::entitled;
 pub use targets::plan;
 pub use terms::{IDLE_TAX_MAX_PERCENT, PROMISED_MAX, Place, Terms, TermsError, Wishes};
 pub use view::{Asked, Claims, GuestView, Health, HostView, OutOfMemory, Reason, Target};

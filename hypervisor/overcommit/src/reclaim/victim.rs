@@ -28,6 +28,8 @@ pub struct Candidate<'a> {
     pub is_exhausted: bool,
     /// It is shielded: it thrashes, and it is its turn to make progress.
     pub has_token: bool,
+    /// It does not run, so that its pages can be taken.
+    pub is_suspended: bool,
 }
 
 impl Candidate<'_> {
@@ -49,17 +51,22 @@ pub fn idle(ages: &Ages) -> u64 {
     older(ages, IDLE_FROM)
 }
 
-/// Who gives the next pages: the place in the list. Nobody, if nobody has any that are old enough.
+/// Who gives the next pages: the place in the list. Nobody, if nobody has any that are old enough. Who is suspended
+/// gives before all others, and who has the token after them.
 #[must_use]
 pub fn choose<'a>(guests: impl Iterator<Item = (usize, Candidate<'a>)>) -> Option<usize> {
     let rate = |guest: &Candidate<'_>| FundingRate::new(guest.terms, guest.held, idle(guest.ages));
     guests
         .filter(|(_, guest)| guest.can_give())
         .min_by(|(_, one), (_, other)| {
+            let by_suspension = other.is_suspended.cmp(&one.is_suspended);
             let by_token = one.has_token.cmp(&other.has_token);
             let by_rate = || rate(one).cmp(&rate(other));
             let by_priority = || one.terms.priority().cmp(&other.terms.priority());
-            by_token.then_with(by_rate).then_with(by_priority)
+            by_suspension
+                .then(by_token)
+                .then_with(by_rate)
+                .then_with(by_priority)
         })
         .map(|(index, _)| index)
 }

@@ -193,6 +193,8 @@ impl<P: Platform> Hypervisor<P> {
             return;
         };
         slot.guest.is_paused = false;
+        self.end_suspension(index, "a person wants it");
+        let Some(slot) = self.slots.get(index) else { return };
         if slot.guest.life == Life::Running {
             self.scheduler.wake(index);
         }

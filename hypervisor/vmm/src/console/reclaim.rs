@@ -97,6 +97,25 @@ impl<P: Platform> Hypervisor<P> {
             ratio % 100
         ));
         self.show_swap_disk();
+        self.show_swap_guests();
+    }
+
+    /// Where the contents of each guest's pages are.
+    fn show_swap_guests(&mut self) {
+        self.host.say(format_args!(
+            "{:<16} {:>10} {:>10}",
+            "guest", "in memory", "on disk"
+        ));
+        for slot in self.slots.iter().filter(|slot| !slot.guest.has_ended()) {
+            let swapped = slot.guest.memory.counters().swapped;
+            let on_disk = self.host.pages_on_disk(&slot.guest.memory);
+            self.host.say(format_args!(
+                "{:<16} {} {}",
+                slot.guest.config.name,
+                Size(swapped.saturating_sub(on_disk)),
+                Size(on_disk)
+            ));
+        }
     }
 
     fn show_swap_disk(&mut self) {
@@ -104,6 +123,7 @@ impl<P: Platform> Hypervisor<P> {
         let (state, blocks, work) = (store.disk_state(), store.blocks(), *store.disk_work());
         let state = match state {
             DiskState::None => return self.host.say(format_args!("there is no disk behind it")),
+            DiskState::Open if blocks.free + blocks.cached == 0 => "full",
             DiskState::Open => "open",
             DiskState::ReadOnly => "read only: it failed too often",
             DiskState::Gone => "gone, with what was on it",
@@ -157,6 +177,7 @@ impl<P: Platform> Hypervisor<P> {
                 "  pages that were not used for {age} generations are taken whatever there is"
             ));
         }
+        self.show_token();
         let work = self.reclaimer.work;
         let per_page = work.take_ticks / work.taken.max(1);
         let rows = [
@@ -188,6 +209,17 @@ impl<P: Platform> Hypervisor<P> {
             self.host.say(format_args!("  {name:<10} {value:>12} {text}"));
         }
         self.show_taken();
+    }
+
+    /// Who is shielded, if anybody is.
+    fn show_token(&mut self) {
+        let holder = self.reclaimer.token.holder();
+        if let Some(slot) = holder.and_then(|holder| self.slots.get(holder)) {
+            self.host.say(format_args!(
+                "  guests thrash: it is the turn of `{}` to be left alone",
+                slot.guest.config.name
+            ));
+        }
     }
 
     /// From whom how much was taken, and why.
@@ -249,6 +281,35 @@ impl<P: Platform> Hypervisor<P> {
             Size(held),
             Size(reserved)
         ));
+        self.show_why_kept(index);
+    }
+
+    /// Where its pages are, and how it was treated beside that.
+    fn show_why_kept(&mut self, index: usize) {
+        let Some(slot) = self.slots.get(index) else { return };
+        let (guest, token) = (&slot.guest, &self.reclaimer.token);
+        let (has_token, thrashes) = (token.holder() == Some(index), token.thrashes(index));
+        let swapped = guest.memory.counters().swapped;
+        let on_disk = self.host.pages_on_disk(&guest.memory);
+        self.host.say(format_args!(
+            "  of its pages {} are in the pool, {} on the disk",
+            swapped.saturating_sub(on_disk),
+            on_disk
+        ));
+        let hardship = guest.hardship;
+        let turn = match (has_token, thrashes) {
+            (true, _) => "it has the token: its pages are left alone",
+            (false, true) => "it thrashes, and waits for the token",
+            (false, false) => "it does not thrash",
+        };
+        self.host.say(format_args!(
+            "  {turn}; it has had the token {} times",
+            hardship.turns
+        ));
+        self.host.say(format_args!(
+            "  it was suspended {} times for others, and made to wait {} times while memory was low",
+            hardship.suspensions, hardship.holds
+        ));
     }
 
     fn tenths_of_a_second(&self, ticks: u64) -> u64 {
@@ -283,6 +344,10 @@ fn wait_of(guest: &Guest) -> &'static str {
         Life::Ended(_) => "has ended",
         Life::Unstarted => "has not been started",
         _ if guest.is_paused => "is paused by a person",
+        _ if guest.hardship.suspended.is_some() => {
+            "is suspended until there is memory for it: others waited, and it is the last"
+        }
+        Life::Running if guest.hardship.is_held => "waits while memory is low: it has more than its part",
         Life::Running => "runs, or waits for its turn",
         Life::Waiting if guest.waits_for_memory() => "is idle, and a device waits for a free host frame",
         Life::Waiting => "is idle: it waits for an interrupt",

@@ -156,7 +156,7 @@ impl<P: Platform> Hypervisor<P> {
             }
             self.host.record_devices(guest);
             let period = self.host.micros(guest.statistics_ms() * 1000);
-            if period > Tsc(0) && !guest.is_paused && now >= guest.cooperation.ask_at {
+            if period > Tsc(0) && !guest.is_kept() && now >= guest.cooperation.ask_at {
                 guest.cooperation.ask_at = now.after(period);
                 guest.board.ask_statistics();
                 self.host.serve_for_a_while(guest);

@@ -140,7 +140,7 @@ impl<P: Platform> Host<P> {
     }
 
     /// Milliseconds of the host's clock.
-    fn millis(&self, now: Tsc) -> u64 {
+    pub(crate) fn millis(&self, now: Tsc) -> u64 {
         let millis = u128::from(now.0) * 1000 / u128::from(self.tsc_hz.max(1));
         u64::try_from(millis).unwrap_or(u64::MAX)
     }

@@ -107,8 +107,8 @@ impl<P: Platform> Host<P> {
         let end = self.platform.now().after(self.micros(STEPS_US));
         guest.devices_short = None;
         for _ in 0..STEPS_AT_ONCE {
-            // Who has ended has no memory that a device could write to; who is paused waits for a person.
-            let is_resting = !guest.is_up() || guest.is_paused || guest.is_beyond_help();
+            // Who has ended has no memory that a device could write to; who is paused or suspended does nothing.
+            let is_resting = !guest.is_up() || guest.is_kept() || guest.is_beyond_help();
             if is_resting || !guest.board.has_device_work() || self.platform.now() >= end {
                 return;
             }

@@ -5,10 +5,11 @@
 //! and the run loop brings the page back ([`crate::reclaim`]).
 
 use super::kinds::FaultKind;
-use super::{GuestMemory, MemoryError};
+use super::{GuestMemory, MemoryError, Tables};
 use crate::host::Host;
-use pleat_overcommit::ledger::{Key, Owner};
-use pleat_stage2::Spot;
+use pleat_overcommit::ledger::{Key, Owner, Purpose};
+use pleat_overcommit::swap::Location;
+use pleat_stage2::{Held, Spot};
 use pleat_types::{Access, Gfn, Gpa, OwnedFrame, Platform, SwapSlot};
 
 impl GuestMemory {
@@ -42,6 +43,32 @@ pub(crate) struct Wanted {
 }
 
 impl<P: Platform> Host<P> {
+    /// Of a guest's pages in the swap store, those whose content is on the disk or on the way there: counted by a walk,
+    /// as contents move without a word to those that have them.
+    pub(crate) fn pages_on_disk(&mut self, memory: &GuestMemory) -> u64 {
+        let slots = self.swap.store.slots();
+        let Some(stage2) = memory.stage2().filter(|_| slots.disk + slots.staged > 0) else {
+            return 0;
+        };
+        let tables = Tables {
+            memory: self.platform.memory(),
+            frames: &mut self.frames,
+            guest: memory.guest,
+            purpose: Purpose::Demand,
+        };
+        let store = &self.swap.store;
+        let mut on_disk = 0;
+        let walked = stage2.inventory(&tables, |held| {
+            if let Held::Slot { slot, .. } = held
+                && let Ok(known) = store.get(tables.memory, slot)
+            {
+                on_disk += u64::from(matches!(known.location, Location::Disk(_) | Location::Staged(_)));
+            }
+        });
+        // What is malformed the audit tells.
+        walked.map_or(0, |_| on_disk)
+    }
+
     /// The guest touches a page whose content a slot has. Apart, so that what it needs of stack and registers is no part of
     /// other faults.
     #[inline(never)]

@@ -12,23 +12,32 @@
 
 mod age;
 mod compact;
+mod hardship;
 mod page;
+mod records;
+mod suspend;
 mod take;
+mod watch;
 
 use crate::guest::Guest;
 use crate::memory::Cause;
 use crate::run::Hypervisor;
 use arrayvec::ArrayVec;
+pub(crate) use hardship::Hardship;
 use pleat_bundle::config::ReclaimConfig;
+use pleat_overcommit::reclaim::{Holds, Token};
 use pleat_overcommit::swap::DiskState;
 use pleat_stage2::{BATCH, Cold};
 use pleat_types::{Platform, Tsc};
+use records::Condition;
 
 /// What was done since the start.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Work {
     /// Frames that were freed.
     pub(crate) taken: u64,
+    /// Of these, those that were taken because memory was short.
+    pub(crate) forced: u64,
     /// Pages that turned out to be in use, or to be no page to take.
     pub(crate) passed: u64,
     /// Shared frames that were taken from all their pages.
@@ -95,6 +104,17 @@ pub(crate) struct Reclaimer {
     pub(crate) is_stalled: bool,
     /// So many frames were free when there was none to keep a content with.
     starved_at: Option<u64>,
+    /// Who is shielded while guests thrash.
+    pub(crate) token: Token,
+    /// Who waits while the host is low.
+    holds: Holds,
+    /// When that is looked at next, and what had been taken by force when it was done last.
+    watch_at: Tsc,
+    forced_before: u64,
+    /// What is on record of the store.
+    condition: Option<Condition>,
+    failures_recorded: u64,
+    store_recorded_at: Tsc,
     pub(crate) work: Work,
 }
 
@@ -128,8 +148,16 @@ impl Reclaimer {
         full_at: None,
         is_stalled: false,
         starved_at: None,
+        token: Token::new(),
+        holds: Holds::new(),
+        watch_at: Tsc(0),
+        forced_before: 0,
+        condition: None,
+        failures_recorded: 0,
+        store_recorded_at: Tsc(0),
         work: Work {
             taken: 0,
+            forced: 0,
             passed: 0,
             shared: 0,
             split: 0,
@@ -159,12 +187,19 @@ impl Reclaimer {
 
     /// Nothing is left to do with a guest that ends, or that starts again.
     pub(crate) fn forget(&mut self, guest: usize) {
+        self.holds.release(guest);
         if self.aging == Some(guest) {
             self.aging = None;
         }
         if self.taking.is_some_and(|taking| taking.guest == guest) {
             self.stop_taking();
         }
+    }
+
+    /// Something has changed: what was in vain before need not be.
+    const fn hope_again(&mut self) {
+        self.futile = 0;
+        self.starved_at = None;
     }
 
     fn stop_taking(&mut self) {

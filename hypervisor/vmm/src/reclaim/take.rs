@@ -19,6 +19,8 @@ const ENTRIES_IN_A_LOOK: usize = 1024;
 const TURN: u64 = 64;
 /// As many hurried generations in a row may bring nothing until it is given up.
 const FUTILE_MAX: u32 = 3;
+/// So many of them end before who has the token is asked: the others' pages grow old in them.
+const SHIELDED: u32 = 2;
 
 /// What came of a page.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -126,7 +128,7 @@ impl<P: Platform> Hypervisor<P> {
             // Who gives is chosen when it is known of all what they use: else the first one would give everything.
             return false;
         }
-        let Some(guest) = choose(self.candidates()) else {
+        let Some(guest) = choose(self.candidates()).filter(|guest| self.may_ask(*guest, cause)) else {
             if cause == Cause::Now && self.reclaimer.aging.is_none() && self.reclaimer.futile < FUTILE_MAX {
                 self.reclaimer.futile += 1;
                 self.hurry_generations();
@@ -137,6 +139,13 @@ impl<P: Platform> Hypervisor<P> {
         let age = least_age(&self.slots[guest].guest.memory.ages().last, wanted);
         self.start_on(guest, cause, age, wanted);
         true
+    }
+
+    /// Who has the token gives nothing ahead of need, and to those that wait only when nobody else has anything that is
+    /// old enough.
+    fn may_ask(&self, guest: usize, cause: Cause) -> bool {
+        let has_token = self.reclaimer.token.holder() == Some(guest);
+        !has_token || (cause == Cause::Now && self.reclaimer.futile >= SHIELDED)
     }
 
     /// Pages that are so old that they are taken whatever there is.
@@ -197,7 +206,8 @@ impl<P: Platform> Hypervisor<P> {
                 held: guest.memory.counters().owned_frames() + guest.memory.counters().shared,
                 ages: &ages.last,
                 is_exhausted: ages.is_exhausted,
-                has_token: false,
+                has_token: self.reclaimer.token.holder() == Some(index),
+                is_suspended: guest.hardship.suspended.is_some(),
             };
             Some((index, candidate))
         })
@@ -266,6 +276,7 @@ impl<P: Platform> Hypervisor<P> {
         let ages = self.slots[taking.guest].guest.memory.ages_mut();
         ages.note_taken(now, taking.cause, 1);
         self.reclaimer.work.taken += 1;
+        self.reclaimer.work.forced += u64::from(taking.cause != Cause::Cold);
         self.reclaimer.futile = 0;
         let left = taking.left.saturating_sub(1);
         if left == 0 {
@@ -276,7 +287,7 @@ impl<P: Platform> Hypervisor<P> {
     }
 
     /// Whether nothing can be kept, and nothing has left the store since that was found.
-    fn is_store_full(&self) -> bool {
+    pub(crate) fn is_store_full(&self) -> bool {
         let frames = self.host.swap.store.pool().frames;
         let is_full = self.reclaimer.full_at.is_some_and(|full| frames >= full);
         is_full && !self.host.swap.has_open_disk()
@@ -290,8 +301,8 @@ impl Guest {
     }
 
     /// Its balloon has been asked for more, and still moves.
-    fn is_giving(&self) -> bool {
-        let is_able = self.is_up() && !self.is_paused && !self.is_parked();
+    pub(super) fn is_giving(&self) -> bool {
+        let is_able = self.is_up() && !self.is_kept() && !self.is_parked();
         is_able && self.cooperation.pace == Pace::Moving
     }
 }

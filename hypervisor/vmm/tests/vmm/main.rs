@@ -38,6 +38,7 @@ mod scenario;
 mod script;
 mod shares;
 mod shortage;
+mod suspending;
 mod swap_disk;
 mod virtio;
 mod virtio_kinds;

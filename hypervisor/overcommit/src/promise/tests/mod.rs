@@ -7,6 +7,7 @@ mod late;
 mod pressure;
 mod properties;
 mod relief;
+mod share;
 mod targets;
 mod terms;
 mod trade;

@@ -1,5 +1,10 @@
 //! Reclaim's policy, on figures that are easy to follow.
 
+mod hold;
+mod suspend;
+mod thrash;
+mod token;
+
 use super::{AGES, Ages, Candidate, Need, Situation, choose, idle, least_age, need, older};
 use crate::promise::{HostState, Terms, Thresholds, Wishes};
 use proptest::prelude::{prop_assert, proptest};
@@ -80,6 +85,7 @@ fn who_pays_least_gives_first() {
         ages: &old,
         is_exhausted: false,
         has_token: false,
+        is_suspended: false,
     };
     let pick = |guests: [Candidate<'_>; 2]| choose(guests.into_iter().enumerate());
     assert_eq!(pick([guest(&dear), guest(&cheap)]), Some(1));
@@ -95,6 +101,11 @@ fn who_pays_least_gives_first() {
     assert_eq!(pick([guest(&dear), shielded]), Some(0));
     // A shield does not help who is the only one.
     assert_eq!(pick([exhausted, shielded]), Some(1));
+    let suspended = Candidate {
+        is_suspended: true,
+        ..guest(&dear)
+    };
+    assert_eq!(pick([guest(&cheap), suspended]), Some(1));
     let reserved = terms(1, 1000, 0);
     assert_eq!(pick([guest(&reserved), exhausted]), None);
     let (first, last) = (terms(100, 0, 1), terms(100, 0, 2));
@@ -111,6 +122,7 @@ fn what_is_not_used_costs_more() {
         ages,
         is_exhausted: false,
         has_token: false,
+        is_suspended: false,
     };
     assert_eq!((idle(&busy), idle(&lazy)), (0, 900));
     assert_eq!(
