@@ -90,6 +90,10 @@ impl<P: Platform> Hypervisor<P> {
             return Ok(Taken::Passed);
         }
         let Some(pages) = self.cold_sharers(frame, taking.least_age)? else {
+            // This page speaks for all that share the frame: they are not looked at again before it has grown old once more.
+            let memory = &self.slots[taking.guest].guest.memory;
+            self.host
+                .with_fixed_tables(memory, |stage2, tables| stage2.make_young(tables, gfn))??;
             return Ok(Taken::Passed);
         };
         let first = match self.host.keep_content(&FrozenFrame::claim(frame), None) {

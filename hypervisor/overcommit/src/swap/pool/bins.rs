@@ -12,7 +12,7 @@ use crate::swap::error::Bug;
 /// Lists.
 pub(super) const BINS: usize = 64;
 /// Bytes of room by which two lists differ.
-const STEP: u32 = 64;
+pub(super) const STEP: u32 = 64;
 
 /// The heads of the lists.
 #[derive(Debug)]

@@ -28,6 +28,12 @@ pub use compact::Step;
 /// Bytes of the largest object: a frame, less its header and one entry.
 pub const MAX_OBJECT: usize = pleat_types::FRAME_SIZE - 32;
 
+/// Objects that are no longer than this find room in a frame that has one of their length alone: half a frame, as far as
+/// the lists by room tell.
+pub const PAIRED: usize = 31 * bins::STEP as usize;
+const _: () =
+    assert!(MAX_OBJECT - PAIRED - page::ENTRY as usize >= PAIRED.next_multiple_of(bins::STEP as usize));
+
 /// Where an object is. It means nothing to anybody but the pool.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Place {

@@ -7,6 +7,7 @@ use crate::ledger::{Key, Owner};
 use crate::swap::compress::Content;
 use crate::swap::error::Error;
 use crate::swap::fingerprint::Fingerprint;
+use crate::swap::pool::PAIRED;
 use crate::swap::slots::{Location, Slot, Slots};
 
 /// Contents that are kept between two ticks of the clock that stamps those in the pool: 16 bits are four million.
@@ -76,13 +77,18 @@ impl Store {
                 self.work.filled += 1;
                 return Ok(number);
             }
-            Content::Packed(bytes) if may_grow || self.pool.has_room(bytes.len()) => {
+            Content::Packed(bytes) if self.pool.has_room(bytes.len()) => {
                 let length = bytes.len();
                 return self.keep_packed(memory, slot, length);
             }
-            Content::Packed(_) => NotKept::PoolFull,
+            // One that is alone in its frame frees none. So a frame is begun only with what another like it fits beside.
+            Content::Packed(bytes) if may_grow && bytes.len() <= PAIRED => {
+                let length = bytes.len();
+                return self.keep_packed(memory, slot, length);
+            }
+            Content::Packed(bytes) if bytes.len() <= PAIRED => NotKept::PoolFull,
             Content::Incompressible if self.pool_frames_max == 0 => NotKept::PoolFull,
-            Content::Incompressible => {
+            Content::Packed(_) | Content::Incompressible => {
                 self.work.incompressible += 1;
                 NotKept::Incompressible
             }

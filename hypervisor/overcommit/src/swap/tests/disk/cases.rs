@@ -2,7 +2,7 @@
 
 use std::vec::Vec;
 
-use super::world::{Fate, World, half, noise};
+use super::world::{Fate, World, half, noise, partly};
 use crate::swap::{Coming, Direction, DiskPlan, DiskState, Location, NotHad, NotKept, Step, Store};
 use pleat_types::SlotReference;
 
@@ -18,12 +18,30 @@ fn without_a_disk_nothing_has_changed() {
     let mut world = World::new(1, 0, 0);
     assert_eq!(world.keep(&noise(1), None), Err(NotKept::Incompressible));
     let first = world.keep(&half(1), None).unwrap();
-    assert_eq!(world.keep(&half(2), None), Err(NotKept::PoolFull));
+    let second = world.keep(&half(2), None).unwrap();
+    assert_eq!(world.keep(&half(3), None), Err(NotKept::PoolFull));
     assert_eq!((world.write_back(), world.issue()), (Step::Nothing, None));
     assert!(!world.store.wants_write_back() && world.store.is_disk_idle());
     assert_eq!(world.store.disk_state(), DiskState::None);
     assert!(world.content(first.slot()).unwrap() == half(1));
     world.release(first);
+    world.release(second);
+    world.audit();
+}
+
+#[test]
+fn what_would_be_alone_in_a_frame_of_the_pool_is_packed_only_beside_others() {
+    let mut world = World::new(10, 0, 0);
+    let long = || partly(1, 2500);
+    assert_eq!(world.keep(&long(), None), Err(NotKept::Incompressible));
+    assert_eq!(world.store.pool().frames, 0);
+    let short = world.keep(&partly(2, 1000), None).unwrap();
+    let beside = world.keep(&long(), None).unwrap();
+    assert_eq!(world.store.pool().frames, 1);
+    assert!(world.content(beside.slot()).unwrap() == long());
+    assert_eq!(world.keep(&long(), None), Err(NotKept::Incompressible));
+    world.release(short);
+    world.release(beside);
     world.audit();
 }
 
@@ -32,14 +50,15 @@ fn contents_go_where_they_fit_first() {
     let mut world = World::new(1, 100, 0);
     let word = world.keep(&[3; 4096], None).unwrap();
     let packed = world.keep(&half(1), None).unwrap();
+    let beside = world.keep(&half(2), None).unwrap();
     let staged = [
         world.keep(&noise(1), None).unwrap(),
-        world.keep(&half(2), None).unwrap(),
+        world.keep(&half(3), None).unwrap(),
     ];
     let counts = *world.store.slots();
     assert_eq!(
         (counts.filled, counts.packed, counts.staged, counts.disk),
-        (1, 1, 2, 0)
+        (1, 2, 2, 0)
     );
     assert_eq!(world.issue(), None, "two are no full request");
     assert!(
@@ -49,9 +68,9 @@ fn contents_go_where_they_fit_first() {
     world.settle();
     assert_eq!((world.store.slots().staged, world.store.slots().disk), (0, 2));
     assert_eq!(world.store.blocks().used, 2);
-    for (reference, content) in [(word, [3; 4096]), (packed, half(1))]
+    for (reference, content) in [(word, [3; 4096]), (packed, half(1)), (beside, half(2))]
         .into_iter()
-        .chain(staged.into_iter().zip([noise(1), half(2)]))
+        .chain(staged.into_iter().zip([noise(1), half(3)]))
     {
         assert!(world.fetch(reference.slot()).unwrap() == content);
         world.release(reference);

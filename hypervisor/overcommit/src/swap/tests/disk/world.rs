@@ -205,10 +205,15 @@ pub fn noise(seed: u64) -> Page {
     Numbers(seed).bytes(FRAME_SIZE).try_into().unwrap()
 }
 
-/// It packs to about half.
+/// It packs to a little less than half: two fit in a frame.
 pub fn half(seed: u64) -> Page {
+    partly(seed, FRAME_SIZE / 2 - 160)
+}
+
+/// It packs to a little more than so many bytes.
+pub fn partly(seed: u64, noisy: usize) -> Page {
     let mut page = noise(seed);
-    page[FRAME_SIZE / 2..].fill(7);
+    page[noisy..].fill(7);
     page
 }
 
