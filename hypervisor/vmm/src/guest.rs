@@ -27,6 +27,8 @@ pub(crate) type Reason = ArrayString<200>;
 pub(crate) enum Life {
     /// Nobody has started it yet: it has no memory and no processor.
     Unstarted,
+    /// Somebody has, and there is no room for its images yet.
+    Starting,
     /// It runs, or waits for its turn.
     Running,
     /// HLT: it waits for an interrupt.
@@ -122,7 +124,7 @@ impl Guest {
     /// The name in records of what the guest is doing.
     pub(crate) fn state_name(&self) -> &'static str {
         match self.life {
-            Life::Unstarted => "unstarted",
+            Life::Unstarted | Life::Starting => "unstarted",
             Life::Running | Life::Waiting | Life::Parked(_) | Life::Fetching => "running",
             Life::Ended(stop) => stop.ended().name(),
         }
@@ -133,6 +135,7 @@ impl Guest {
         match self.life {
             Life::Ended(stop) => stop.ended().name(),
             Life::Unstarted => "unstarted",
+            Life::Starting => "starting",
             _ if self.is_paused => "paused",
             _ if self.hardship.suspended.is_some() => "suspended",
             Life::Running if self.hardship.is_held => "held",
@@ -150,7 +153,7 @@ impl Guest {
 
     /// Whether it has been started and has not ended.
     pub(crate) fn is_up(&self) -> bool {
-        !self.has_ended() && self.life != Life::Unstarted
+        !matches!(self.life, Life::Unstarted | Life::Starting | Life::Ended(_))
     }
 
     /// It cannot go on, and the run loop is about to end it: it must not run any more.

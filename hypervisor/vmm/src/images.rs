@@ -82,6 +82,12 @@ impl Images {
         }
     }
 
+    /// Frames of the images that a guest is loaded from.
+    pub(crate) fn frames_of(&self, guest: &GuestConfig<'_>) -> u64 {
+        let images = images_of(guest).filter_map(|index| self.all.get(usize::from(index)));
+        images.map(|image| image.section.pages()).sum()
+    }
+
     /// Frames of images that stay as long as guests do that may need them again.
     pub(crate) fn kept_frames(&self) -> u64 {
         let kept = self.all.iter().filter(|image| image.keepers > 0);

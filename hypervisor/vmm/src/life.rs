@@ -20,6 +20,8 @@ use pleat_types::{Exit, FRAME_SIZE, GuestId, Platform, Registers, Tsc, Vcpu};
 
 /// XCR0 after reset: the x87 state alone.
 const XCR0_AT_RESET: u64 = 1;
+/// Frames beside its images that there must be for a guest that is to start: its tables, and first steps.
+const ROOM_TO_START: u64 = 256;
 /// Room for a line of a report.
 type ReportText = ArrayString<256>;
 /// The longest name of an exit.
@@ -51,6 +53,18 @@ impl<P: Platform> Hypervisor<P> {
             if self.config.guests[index].start == Start::Now {
                 self.start(index);
             }
+        }
+    }
+
+    /// Starts a guest that somebody has asked for, once there is room for its images; or when nothing will make any: then
+    /// it ends with the reason.
+    pub(crate) fn start_asked_for(&mut self) {
+        let Some(index) = self.guests().position(|guest| guest.life == Life::Starting) else {
+            return;
+        };
+        let images = self.images.frames_of(&self.slots[index].guest.config);
+        if self.host.frames.available() >= images + ROOM_TO_START || !self.can_reclaim() {
+            self.start(index);
         }
     }
 
@@ -91,7 +105,7 @@ impl<P: Platform> Hypervisor<P> {
         if slot.guest.has_ended() {
             return;
         }
-        let was_unstarted = slot.guest.life == Life::Unstarted;
+        let was_unstarted = matches!(slot.guest.life, Life::Unstarted | Life::Starting);
         self.scheduler.remove(index);
         self.merger.forget(index);
         self.reclaimer.forget(index);

@@ -95,6 +95,7 @@ impl<P: Platform> Hypervisor<P> {
                 return self.finish();
             }
             self.take_stock();
+            self.start_asked_for();
             self.watch(now);
             self.cooperate(now);
             self.serve_disk();

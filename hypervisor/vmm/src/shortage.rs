@@ -113,7 +113,7 @@ impl Guest {
         let is_short = match self.life {
             Life::Parked(_) => true,
             Life::Waiting => self.devices_short.is_some(),
-            Life::Unstarted | Life::Running | Life::Fetching | Life::Ended(_) => false,
+            Life::Unstarted | Life::Starting | Life::Running | Life::Fetching | Life::Ended(_) => false,
         };
         is_short && !self.is_kept()
     }

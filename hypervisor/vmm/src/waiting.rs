@@ -33,7 +33,7 @@ impl<P: Platform> Hypervisor<P> {
                 Life::Waiting => guest.is_woken(vcpu, now),
                 Life::Parked(shortage) => self.host.frames.is_better_than(shortage),
                 Life::Fetching => guest.memory.wanted().is_none(),
-                Life::Unstarted | Life::Running | Life::Ended(_) => false,
+                Life::Unstarted | Life::Starting | Life::Running | Life::Ended(_) => false,
             };
             if is_awake {
                 self.merger.is_in_hurry = true;
@@ -60,9 +60,12 @@ impl<P: Platform> Hypervisor<P> {
         let is_hopeless = wake_up == Tsc::NEVER && !self.config.is_interactive;
         // Who waits for memory waits for a look, or is stopped.
         if is_hopeless
-            && !self
-                .guests()
-                .any(|guest| guest.is_kept() || guest.may_go_on() || guest.board.has_device_work())
+            && !self.guests().any(|guest| {
+                guest.is_kept()
+                    || guest.may_go_on()
+                    || guest.board.has_device_work()
+                    || guest.life == Life::Starting
+            })
         {
             self.host.fail(format_args!(
                 "every guest waits for an interrupt that nothing will raise"

@@ -154,7 +154,7 @@ impl<P: Platform> Hypervisor<P> {
             let guest = &hypervisor.slots[index].guest;
             let name = guest.config.name;
             match guest.life {
-                Life::Unstarted => hypervisor.host.say(format_args!(
+                Life::Unstarted | Life::Starting => hypervisor.host.say(format_args!(
                     "guest `{name}` has not been started: `start {name}`"
                 )),
                 Life::Ended(_) => hypervisor
@@ -167,7 +167,7 @@ impl<P: Platform> Hypervisor<P> {
 
     fn start_by_hand(&mut self, index: usize) {
         if self.slots[index].guest.life == Life::Unstarted {
-            self.start(index);
+            self.slots[index].guest.life = Life::Starting;
         } else {
             let name = self.slots[index].guest.config.name;
             self.host

@@ -343,6 +343,7 @@ fn wait_of(guest: &Guest) -> &'static str {
     match guest.life {
         Life::Ended(_) => "has ended",
         Life::Unstarted => "has not been started",
+        Life::Starting => "waits for room for its images to start",
         _ if guest.is_paused => "is paused by a person",
         _ if guest.hardship.suspended.is_some() => {
             "is suspended until there is memory for it: others waited, and it is the last"

@@ -1,7 +1,7 @@
 //! Taking pages: how much, from whom, and one page.
 
 use super::Taking;
-use crate::guest::Guest;
+use crate::guest::{Guest, Life};
 use crate::memory::{Cause, MemoryError};
 use crate::merge::Progress;
 use crate::run::Hypervisor;
@@ -189,7 +189,9 @@ impl<P: Platform> Hypervisor<P> {
             free: counts.free,
             total: counts.total,
             thresholds: self.host.thresholds,
-            is_waited_for: self.guests().any(Guest::waits_for_memory),
+            is_waited_for: self
+                .guests()
+                .any(|guest| guest.waits_for_memory() || guest.life == Life::Starting),
             are_guests_giving: self.guests().any(Guest::is_giving),
         }
     }

@@ -4,7 +4,7 @@ use crate::fake::Op;
 use crate::merging::{at, compare, fault, fill, finish, in_domain, machine, number, page, sleep, wait};
 use crate::merging_breaks::{assert_audits_clean, audits, reboot};
 use crate::scenario::{Machine, Report};
-use pleat_bundle::config::{GuestConfig, Merge, MergeConfig, OnReboot, Pages, ReclaimConfig};
+use pleat_bundle::config::{GuestConfig, Merge, MergeConfig, OnReboot, Pages, ReclaimConfig, Start};
 use pleat_vmm::Outcome;
 
 /// As long as an epoch of these tests.
@@ -224,4 +224,37 @@ fn the_console_tells_what_was_taken_from_whom_and_why() {
         answers.lines().all(|line| line.chars().count() <= 100),
         "{answers}"
     );
+}
+
+#[test]
+fn a_guest_that_is_started_waits_for_room_which_is_made_for_it() {
+    let holds = |name| {
+        let mut config = apart(name);
+        config.memory_bytes = 4 << 20;
+        (config, [mark(0..420), sleep()].concat())
+    };
+    let mut later = apart("later");
+    later.start = Start::Later;
+    let guests = vec![
+        holds("a"),
+        holds("b"),
+        holds("c"),
+        (later, [mark(0..4), check_marks(0..4), vec![finish()]].concat()),
+    ];
+    let mut config = cold(1);
+    config.cold_generations = None;
+    let mut machine = with(guests, config, 60);
+    machine.memory_bytes = 6 << 20;
+    machine
+        .config
+        .script
+        .extend([at(9_000, "stats"), at(9_000, "start later"), at(9_050, "stats")]);
+    let report = machine.run();
+    let before = &report.of_kind("stats")[0]["record"]["host"]["frames_free"];
+    assert!(number(before) < 256, "{before}");
+    let asked = &report.of_kind("stats")[1]["record"]["guests"][3];
+    assert_eq!(asked["state"], "unstarted");
+    assert_eq!(report.guest("later")["reason"], "finished");
+    assert!(swap(&report, "stores") > 0);
+    report.check_memory();
 }
