@@ -6,7 +6,8 @@
 //! of faults: a guest on the processor is worth as much as one that waits for the disk.
 //!
 //! - A guest *thrashes* if pages come back to it again and again while pages are taken by force.
-//! - One alone thrashes against nobody: what it pays for decides. It takes two for the token to be given.
+//! - Who thrashes alone and has its part of memory, or more, thrashes against nobody: what it pays for decides. But if it has
+//!   less than its part, others have more than theirs, and use it so much that it never looks idle: then it needs the token, too.
 //! - Who thrashes without it gains a claim, the more if it gets worse. The greatest claim is next; a turn costs all of it.
 //! - A turn is bounded. It ends early with the guest, when that does nothing, and when nothing is taken any more.
 //!
@@ -33,6 +34,8 @@ pub struct Doing {
     pub ran: u64,
     /// It waits for memory, or for a page of its own.
     pub is_waiting: bool,
+    /// It has less than its part of memory.
+    pub is_below_part: bool,
 }
 
 /// Why the token goes to somebody else, or to nobody.
@@ -86,6 +89,7 @@ struct Known {
     claim: u32,
     thrashes: bool,
     is_active: bool,
+    is_below_part: bool,
 }
 
 impl Known {
@@ -97,6 +101,7 @@ impl Known {
         claim: 0,
         thrashes: false,
         is_active: false,
+        is_below_part: false,
     };
 
     /// One period more.
@@ -123,6 +128,7 @@ impl Known {
             claim,
             thrashes,
             is_active,
+            is_below_part: doing.is_below_part,
         }
     }
 }
@@ -218,7 +224,8 @@ impl Token {
         };
         let is_contended = last.is_some() || thrashing().nth(1).is_some();
         let next = thrashing().max_by_key(|(guest, known)| (known.claim, MAX_GUESTS - guest));
-        next.filter(|_| is_contended).map(|(guest, _)| guest)
+        next.filter(|(_, known)| is_contended || known.is_below_part)
+            .map(|(guest, _)| guest)
     }
 }
 

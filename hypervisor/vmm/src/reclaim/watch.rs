@@ -10,6 +10,13 @@ use pleat_overcommit::promise::{HostState, Terms, entitled};
 use pleat_overcommit::reclaim::{Doing, Handover, Standing, Suspended, may_resume};
 use pleat_types::{Platform, Tsc};
 
+/// What a guest has, and its part of all that there is.
+struct Part {
+    guest: usize,
+    held: u64,
+    entitled: u64,
+}
+
 /// A period, in microseconds.
 const PERIOD_US: u64 = 100_000;
 
@@ -30,14 +37,17 @@ impl<P: Platform> Hypervisor<P> {
         let forced = self.reclaimer.work.forced;
         let is_forced = forced != self.reclaimer.forced_before;
         self.reclaimer.forced_before = forced;
-        let able = self.slots.iter().enumerate();
-        let able = able.filter(|(_, slot)| !slot.guest.has_ended() && !slot.guest.is_kept());
-        let doings = able.map(|(guest, slot)| Doing {
-            guest,
-            came_back: slot.guest.memory.swapped_in(),
-            ran: slot.guest.ran.0,
-            is_waiting: slot.guest.may_go_on(),
-        });
+        let parts = self.parts();
+        let able = parts.iter().map(|part| (part, &self.slots[part.guest].guest));
+        let doings = able
+            .filter(|(_, guest)| !guest.is_kept())
+            .map(|(part, guest)| Doing {
+                guest: part.guest,
+                came_back: guest.memory.swapped_in(),
+                ran: guest.ran.0,
+                is_waiting: guest.may_go_on(),
+                is_below_part: part.held < part.entitled,
+            });
         if let Some(handover) = self.reclaimer.token.end_period(is_forced, doings) {
             self.hand_over(handover);
         }
@@ -71,8 +81,8 @@ impl<P: Platform> Hypervisor<P> {
         self.apply_holds();
     }
 
-    /// What guests that would run have, and their parts of all that guests have and could have.
-    fn standings(&self) -> ArrayVec<Standing, MAX_GUESTS> {
+    /// What guests have, and their parts of all that guests have and could have.
+    fn parts(&self) -> ArrayVec<Part, MAX_GUESTS> {
         let entitled_ones = self.guests().enumerate().filter_map(|(index, guest)| {
             let terms = guest.cooperation.terms.filter(|_| !guest.has_ended())?;
             Some((index, guest, terms.resized(guest.frames()).unwrap_or(terms)))
@@ -81,18 +91,30 @@ impl<P: Platform> Hypervisor<P> {
         let held = |guest: &Guest| guest.memory.counters().owned_frames();
         let in_use: u64 = entitled_ones.clone().map(|(_, guest, _)| held(guest)).sum();
         let parts = entitled(in_use + self.host.frames.counts().free, &terms);
+        entitled_ones
+            .zip(parts)
+            .map(|((guest, known, _), entitled)| Part {
+                guest,
+                held: held(known),
+                entitled,
+            })
+            .collect()
+    }
+
+    /// Those of guests that would run.
+    fn standings(&self) -> ArrayVec<Standing, MAX_GUESTS> {
         let holder = self.reclaimer.token.holder();
         // Whose balloon gives has to run for that.
         let would_wait =
             |guest: &Guest| guest.life == Life::Running && !guest.is_kept() && !guest.is_giving();
-        entitled_ones
-            .zip(parts)
-            .filter(|((_, guest, _), _)| would_wait(guest))
-            .map(|((guest, known, _), entitled)| Standing {
-                guest,
-                held: held(known),
-                entitled,
-                has_token: holder == Some(guest),
+        self.parts()
+            .into_iter()
+            .filter(|part| would_wait(&self.slots[part.guest].guest))
+            .map(|part| Standing {
+                guest: part.guest,
+                held: part.held,
+                entitled: part.entitled,
+                has_token: holder == Some(part.guest),
             })
             .collect()
     }

@@ -100,6 +100,7 @@ impl World {
             came_back: known.came_back,
             ran: known.ran,
             is_waiting: true,
+            is_below_part: false,
         };
         let doings = self.guests.iter().enumerate().map(doing);
         if let Some(token) = &mut self.token {

@@ -9,6 +9,7 @@ struct Guests {
     token: Token,
     came_back: Vec<u64>,
     ran: Vec<u64>,
+    is_below_part: bool,
 }
 
 impl Guests {
@@ -17,6 +18,7 @@ impl Guests {
             token: Token::new(),
             came_back: vec![0; count],
             ran: vec![0; count],
+            is_below_part: false,
         }
     }
 
@@ -33,6 +35,7 @@ impl Guests {
                 came_back: self.came_back[guest],
                 ran: self.ran[guest],
                 is_waiting: false,
+                is_below_part: self.is_below_part,
             })
             .collect();
         self.token.end_period(is_forced, doings.into_iter())
@@ -54,6 +57,16 @@ fn it_takes_two_to_thrash() {
         assert_eq!(guests.thrash(&[50, 0]), None);
     }
     let given = guests.thrash(&[50, 50]).unwrap();
+    assert_eq!((given.from, given.to, given.why), (None, Some(0), Why::Thrashing));
+}
+
+#[test]
+fn who_thrashes_alone_gets_it_only_with_less_than_its_part() {
+    let mut guests = Guests::new(2);
+    assert_eq!(guests.thrash(&[50, 0]), None);
+    guests.is_below_part = true;
+    // What came back in the first period is not counted.
+    let given = guests.thrash(&[50, 0]).unwrap();
     assert_eq!((given.from, given.to, given.why), (None, Some(0), Why::Thrashing));
 }
 
