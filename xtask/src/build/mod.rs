@@ -59,7 +59,7 @@ pub fn fetch_linux(session: &Session, scenario: &Scenario) -> Result<()> {
     bundle::linux(session, scenario)
 }
 
-/// Packs what a scenario boots from into a directory. [`programs`] has run before.
+/// Packs what a scenario boots from into a directory. [`programs()`] has run before.
 pub fn pack(
     session: &Session,
     scenario: &Scenario,

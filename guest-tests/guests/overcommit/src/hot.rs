@@ -20,7 +20,7 @@ pub(crate) fn run(mut field: Field, parameters: Parameters<'_>) -> Field {
     let end = cpu::tsc().saturating_add(apic::ticks(busy.saturating_mul(1000)));
     let mut pass = 0;
     while pass < passes || cpu::tsc() < end {
-        let at = mix(pass) as usize % WORDS;
+        let at = usize::from(mix(pass).to_le_bytes()[0]) % WORDS;
         for page in 0..field.len() {
             let found = field.pages[page].load(at);
             // What it is to be takes longer to compute than to read, and is compared in the end.
