@@ -5,7 +5,7 @@ use serde::Deserialize;
 /// A frame in KiB.
 const FRAME_KIB: u64 = 4;
 
-/// What a record says about a guest's memory. Sizes are in frames of 4 KiB unless they say otherwise.
+/// What a record says about the host's or a guest's memory, or about the devices that it is moved with. Sizes are in frames of 4 KiB unless they say otherwise.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(tag = "k", rename_all = "lowercase")]
 pub enum Cooperation {
@@ -45,6 +45,22 @@ pub enum Cooperation {
         /// By their own word, in KiB.
         kib: u64,
     },
+    /// How short the host is of memory.
+    Host {
+        /// high, soft, hard or low.
+        state: String,
+        /// So many frames are free.
+        free: u64,
+    },
+    /// A device of its is driven, or not any more.
+    Device {
+        /// The guest.
+        guest: String,
+        /// Which one.
+        device: String,
+        /// driven, no driver, or which rule was broken.
+        state: String,
+    },
     /// It was let in, or not.
     Promise {
         /// The guest.
@@ -62,7 +78,11 @@ impl Cooperation {
     /// Whether somebody who follows a run wants to see it: what is as expected at the start is no news.
     #[must_use]
     pub fn is_news(&self) -> bool {
-        !matches!(self, Self::Promise { outcome, .. } if outcome == "admitted")
+        match self {
+            Self::Promise { outcome, .. } => outcome != "admitted",
+            Self::Device { state, .. } => state != "driven",
+            _ => true,
+        }
     }
 
     /// It as a line.
@@ -98,6 +118,8 @@ impl Cooperation {
                 };
                 format!("{guest}: pressure {level}, host has {} free{wish}", shown(free))
             }
+            Self::Host { state, free } => format!("host: {} free, state {state}", shown(free)),
+            Self::Device { guest, device, state } => format!("{guest}: {device}: {state}"),
             Self::Collected { guest, kib } => format!("{guest}: says it gave back {}", shown_kib(*kib)),
             Self::Promise {
                 guest,
@@ -158,6 +180,14 @@ mod tests {
                 "a: pressure none, host has 4 KiB free",
             ),
             (
+                r#"{"t":7,"k":"host","state":"hard","free":3891}"#,
+                "host: 15.1 MiB free, state hard",
+            ),
+            (
+                r#"{"t":7,"k":"device","guest":"a","device":"console","state":"no driver"}"#,
+                "a: console: no driver",
+            ),
+            (
                 r#"{"t":7,"k":"collected","guest":"a","kib":18446744073709551615}"#,
                 "a: says it gave back 18014398509481983.9 MiB",
             ),
@@ -171,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_let_in_is_no_news_and_who_is_not_is() {
+    fn what_goes_well_is_no_news_and_what_does_not_is() {
         let promise = |outcome: &str| {
             parsed(&format!(
                 r#"{{"k":"promise","guest":"a","outcome":"{outcome}","promised":1,"reservation":0}}"#
@@ -179,6 +209,13 @@ mod tests {
         };
         assert!(!promise("admitted").is_news());
         assert!(promise("refused").is_news());
+        let device = |state: &str| {
+            parsed(&format!(
+                r#"{{"k":"device","guest":"a","device":"console","state":"{state}"}}"#
+            ))
+        };
+        assert!(!device("driven").is_news());
+        assert!(device("no driver").is_news());
     }
 
     #[test]
