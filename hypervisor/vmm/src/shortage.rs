@@ -42,7 +42,13 @@ impl<P: Platform> Hypervisor<P> {
         let is_running =
             |guest: &Guest| matches!(guest.life, Life::Running | Life::Fetching) && !guest.is_kept();
         let can_go_on = |slot: &Slot<P::Vcpu>| is_running(&slot.guest) || slot.wake_up() != Tsc::NEVER;
+        // Devices that have work and lack nothing may be taking in a balloon's pages.
+        let is_served = |guest: &Guest| {
+            let is_able = guest.is_up() && !guest.is_kept() && guest.devices_short.is_none();
+            is_able && guest.board.has_device_work()
+        };
         let can_go_on = self.slots.iter().any(can_go_on)
+            || self.guests().any(is_served)
             || self.has_pages_to_merge()
             || self.can_reclaim()
             || self.guests().any(Guest::can_give)

@@ -81,11 +81,10 @@ impl<P: Platform> Hypervisor<P> {
 }
 
 impl<P: Platform> Host<P> {
-    /// The guest waits for its devices, and these for memory, if they have found too little: there may be more now. Who
-    /// sleeps and lacks nothing has ended its wait.
+    /// The guest waits for its devices, and these for memory, if they have found too little: there may be more now, and what
+    /// waits in another queue may bring some. Who sleeps and lacks nothing has ended its wait.
     fn serve_sleeper(&mut self, guest: &mut Guest, now: Tsc, slice: Tsc) {
-        let has_memory = |short| self.frames.is_better_than(short);
-        if guest.board.has_device_work() && guest.devices_short.is_none_or(has_memory) {
+        if guest.board.has_device_work() {
             self.serve_for_a_while(guest);
         }
         if guest.waits_for_memory() {

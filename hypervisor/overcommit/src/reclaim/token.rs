@@ -34,7 +34,7 @@ pub struct Doing {
     pub ran: u64,
     /// It waits for memory, or for a page of its own.
     pub is_waiting: bool,
-    /// It has less than its part of memory.
+    /// It has less than its part of memory, because others have more than theirs.
     pub is_below_part: bool,
 }
 

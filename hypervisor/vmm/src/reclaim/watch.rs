@@ -38,6 +38,7 @@ impl<P: Platform> Hypervisor<P> {
         let is_forced = forced != self.reclaimer.forced_before;
         self.reclaimer.forced_before = forced;
         let parts = self.parts();
+        let is_anybody_above = parts.iter().any(|part| part.held > part.entitled);
         let able = parts.iter().map(|part| (part, &self.slots[part.guest].guest));
         let doings = able
             .filter(|(_, guest)| !guest.is_kept())
@@ -46,7 +47,7 @@ impl<P: Platform> Hypervisor<P> {
                 came_back: guest.memory.swapped_in(),
                 ran: guest.ran.0,
                 is_waiting: guest.may_go_on(),
-                is_below_part: part.held < part.entitled,
+                is_below_part: is_anybody_above && part.held < part.entitled,
             });
         if let Some(handover) = self.reclaimer.token.end_period(is_forced, doings) {
             self.hand_over(handover);
