@@ -98,6 +98,15 @@ fn show(measured: &[Measured], peer: &str) -> Vec<Value> {
     rows::elements(measured)
 }
 
+/// Bytes of a frame.
+const FRAME: u64 = 4096;
+
+/// Bytes that are not free on the whole machine, Pleat included, by a statistics record.
+fn bytes_in_use(record: &Value) -> Option<u64> {
+    let frames = |name: &str| record["host"][name].as_u64();
+    Some(frames("frames_total")?.checked_sub(frames("frames_free")?)? * FRAME)
+}
+
 /// A count as a figure: below 2^53, where all of ours are, nothing is lost.
 #[allow(clippy::cast_precision_loss)]
 const fn float(count: u64) -> f64 {

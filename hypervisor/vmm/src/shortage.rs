@@ -72,8 +72,8 @@ impl<P: Platform> Hypervisor<P> {
     }
 
     /// Who is stopped when nothing else helps: of those that wait for memory, or are suspended until there is some, and
-    /// have more than their reservation, or of the others that have more, or of those that wait: the one with the lowest priority, among equals with the lowest
-    /// weight, the last. There is none while nobody waits.
+    /// have more than their reservation, or of the others that have more, or of those that wait: the one with the lowest
+    /// priority, among equals with the lowest weight, the last. There is none while nobody waits.
     fn victim(&self) -> Option<usize> {
         if !self.guests().any(Guest::waits_for_memory) {
             return None;

@@ -14,9 +14,9 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use super::float;
 use super::rows::{Better, Measured, Row, Unit};
 use super::scenario;
+use super::{FRAME, bytes_in_use, float};
 use crate::context::Context;
 use crate::machine::BOCHS_HZ;
 use crate::session::{Listener, Outcome};
@@ -29,8 +29,6 @@ pub const PEER: &str = "-";
 pub const GUESTS: u32 = 52;
 /// The most that a machine runs.
 pub const MOST: u32 = 64;
-/// Bytes of a frame.
-const FRAME: u64 = 4096;
 
 /// What a guest reports at its shell when all checksums were right.
 const DONE: &str = "turn-ok";
@@ -182,14 +180,13 @@ impl Recorder {
     }
 
     fn sample(&self, at: u64, record: &serde_json::Value) -> Option<Sample> {
-        let host = |name: &str| record["host"][name].as_u64();
         Some(Sample {
             at,
             up: number(&self.up),
             done: number(&self.done),
-            used: (host("frames_total")? - host("frames_free")?) * FRAME,
+            used: bytes_in_use(record)?,
             packed: record["swap"]["compressed"].as_u64()?,
-            pool: host("frames_compressed_pool")? * FRAME,
+            pool: record["host"]["frames_compressed_pool"].as_u64()? * FRAME,
         })
     }
 

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use serde_json::Value;
 
+use super::super::bytes_in_use;
 use super::super::rows::{Better, Measured, Row, Unit};
 use super::super::scenario::{self, Source};
 use super::float;
@@ -29,8 +30,6 @@ const COMPRESSED_LOAD: Row = Row::instructions("compressed-load");
 const DISK_STORE: Row = Row::instructions("disk-store");
 const DISK_LOAD: Row = Row::instructions("disk-load");
 
-/// Bytes of a frame.
-const FRAME: u64 = 4096;
 /// What an idle guest reports when it is spoken to.
 const ANSWER: &str = "answered";
 
@@ -157,10 +156,7 @@ impl Listener for Idle {
         match &record.kind {
             Kind::Event { event, .. } if event == ANSWER => self.answered += 1,
             Kind::Stats { record } if self.answered == 0 => {
-                let host = |name: &str| record["host"][name].as_u64();
-                if let (Some(total), Some(free)) = (host("frames_total"), host("frames_free")) {
-                    self.used = Some((at, (total - free) * FRAME));
-                }
+                self.used = bytes_in_use(record).map(|used| (at, used)).or(self.used);
             }
             _ => {}
         }
